@@ -1,0 +1,405 @@
+//! A job as plain data: what an enqueuer asks for, what a worker is handed, and the whole record.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::backoff::BackoffPolicy;
+use crate::clock::Timestamp;
+use crate::id::{InvalidName, JobId, JobKey, Lease, Name, Token, WorkerKey};
+use crate::state::State;
+
+/// The queue of a job whose enqueuer names none.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// The largest payload, result or progress, in bytes of JSON.
+pub const JSON_LEN_MAX: usize = 1 << 20;
+
+/// The most jobs that one enqueue may carry.
+pub const BATCH_LEN_MAX: usize = 10_000;
+
+/// Text that is known to be one JSON value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// The JSON of a value.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::Payload`] if the value cannot be written as JSON or takes more than
+    /// [`JSON_LEN_MAX`] bytes.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, InvalidJob> {
+        Self::within_limit(serde_json::to_string(value).map_err(InvalidJob::Payload)?)
+    }
+
+    /// JSON that is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::Payload`] if the text is not one JSON value or is larger than
+    /// [`JSON_LEN_MAX`] bytes.
+    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidJob> {
+        let text = text.into();
+        serde_json::from_str::<&RawValue>(&text).map_err(InvalidJob::Payload)?;
+        Self::within_limit(text)
+    }
+
+    /// JSON that a store wrote and now reads back, not checked again.
+    pub fn from_store(text: String) -> Self {
+        Json(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    ///
+    /// The decoder's, if the JSON is not of that type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+
+    fn within_limit(text: String) -> Result<Self, InvalidJob> {
+        if text.len() > JSON_LEN_MAX {
+            return Err(InvalidJob::TooLarge { len: text.len() });
+        }
+        Ok(Json(text.into()))
+    }
+}
+
+/// When a new job may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// As soon as a worker is free.
+    #[default]
+    Now,
+    /// After so much time. Measured on the boot clock: a step of the wall clock changes nothing.
+    In(Duration),
+    /// At a moment of the wall clock.
+    At(Timestamp),
+}
+
+/// A job to be enqueued. Made with [`NewJob::new`], shaped by the methods that follow.
+///
+/// ```
+/// use queuectl_core::NewJob;
+/// use std::time::Duration;
+///
+/// let job = NewJob::new("email", &serde_json::json!({ "to": "ada@example.org" }))?
+///     .queue("mail")?
+///     .delay(Duration::from_secs(90))
+///     .max_retries(5);
+/// assert_eq!(job.kind.as_str(), "email");
+/// # Ok::<(), queuectl_core::InvalidJob>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct NewJob {
+    /// The id that the enqueuer chose; without one the store gives one.
+    pub id: Option<JobId>,
+    /// The queue, `default` unless said otherwise.
+    pub queue: Name,
+    /// Which handler runs the job.
+    pub kind: Name,
+    /// What the handler is given.
+    pub payload: Json,
+    /// Higher runs first; 0 unless said otherwise. Jobs of one priority run in order of enqueueing.
+    pub priority: i16,
+    /// When the job may run.
+    pub start: Start,
+    /// How many retries follow the first attempt; without a number, the store's `max-retries`.
+    pub max_retries: Option<u32>,
+    /// The time limit of one attempt; without one, the store's `worker-timeout`.
+    pub timeout: Option<Duration>,
+    /// The delays between attempts; without a policy, the store's settings.
+    pub backoff: Option<BackoffPolicy>,
+    /// The idempotency key: while a job with this key lives, enqueueing another gives that job's id.
+    pub unique_key: Option<String>,
+    /// The jobs that must complete before this one may run. They must exist, or stand earlier in
+    /// the same batch.
+    pub after: Vec<JobId>,
+    /// Free labels to find jobs by.
+    pub tags: Vec<Name>,
+}
+
+impl NewJob {
+    /// A job of the given kind and payload.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob`] if the kind is not a name, or the payload cannot be written as JSON of at most
+    /// [`JSON_LEN_MAX`] bytes.
+    pub fn new<T: Serialize + ?Sized>(kind: &str, payload: &T) -> Result<Self, InvalidJob> {
+        Ok(Self::from_json(name("kind", kind)?, Json::of(payload)?))
+    }
+
+    /// A job whose payload is JSON already.
+    pub fn from_json(kind: Name, payload: Json) -> Self {
+        static DEFAULT: LazyLock<Name> =
+            LazyLock::new(|| Name::new(DEFAULT_QUEUE).expect("the default queue is a name"));
+        NewJob {
+            id: None,
+            queue: DEFAULT.clone(),
+            kind,
+            payload,
+            priority: 0,
+            start: Start::Now,
+            max_retries: None,
+            timeout: None,
+            backoff: None,
+            unique_key: None,
+            after: Vec::new(),
+            tags: Vec::new(),
+        }
+    }
+
+    /// Chooses the id.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::Name`] if the text is not an id.
+    pub fn id(mut self, id: &str) -> Result<Self, InvalidJob> {
+        let parsed = id.parse().map_err(|source| InvalidJob::Name {
+            field: "id",
+            source,
+        })?;
+        self.id = Some(parsed);
+        Ok(self)
+    }
+
+    /// Chooses the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::Name`] if the text is not a name.
+    pub fn queue(mut self, queue: &str) -> Result<Self, InvalidJob> {
+        self.queue = name("queue", queue)?;
+        Ok(self)
+    }
+
+    /// Sets the priority; higher runs first.
+    #[must_use]
+    pub fn priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Lets the job wait for so long.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.start = Start::In(delay);
+        self
+    }
+
+    /// Lets the job wait for a moment of the wall clock.
+    #[must_use]
+    pub fn run_at(mut self, moment: Timestamp) -> Self {
+        self.start = Start::At(moment);
+        self
+    }
+
+    /// Sets how many retries follow a failed first attempt.
+    #[must_use]
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = Some(retries);
+        self
+    }
+
+    /// Sets the time limit of one attempt.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the delays between attempts.
+    #[must_use]
+    pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
+        self.backoff = Some(policy);
+        self
+    }
+
+    /// Sets the idempotency key: any text of 1 to 256 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::UniqueKey`] if the text is empty or longer.
+    pub fn unique_key(mut self, key: impl Into<String>) -> Result<Self, InvalidJob> {
+        let key = key.into();
+        if !(1..=256).contains(&key.len()) {
+            return Err(InvalidJob::UniqueKey { len: key.len() });
+        }
+        self.unique_key = Some(key);
+        Ok(self)
+    }
+
+    /// Makes the job wait until another has completed. May be called several times.
+    #[must_use]
+    pub fn after(mut self, parent: JobId) -> Self {
+        self.after.push(parent);
+        self
+    }
+
+    /// Adds a label.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::Name`] if the text is not a name.
+    pub fn tag(mut self, tag: &str) -> Result<Self, InvalidJob> {
+        self.tags.push(name("tag", tag)?);
+        Ok(self)
+    }
+}
+
+fn name(field: &'static str, text: &str) -> Result<Name, InvalidJob> {
+    Name::new(text).map_err(|source| InvalidJob::Name { field, source })
+}
+
+/// What was asked for cannot be a job. Trying again does not help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidJob {
+    /// A name or id is not one.
+    #[error("{field}: {source}")]
+    Name {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: InvalidName,
+    },
+    /// The payload is not JSON, or cannot be written as JSON.
+    #[error("the payload is not JSON: {0}")]
+    Payload(#[source] serde_json::Error),
+    /// The payload is larger than [`JSON_LEN_MAX`].
+    #[error("the payload has {len} bytes; the limit is {JSON_LEN_MAX}")]
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+    },
+    /// The idempotency key is empty or too long.
+    #[error("unique_key has {len} bytes; it takes 1 to 256")]
+    UniqueKey {
+        /// Its size in bytes.
+        len: usize,
+    },
+}
+
+/// A job that a worker has claimed: everything that running one attempt of it takes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Claimed {
+    /// The right to run this attempt.
+    pub lease: Lease,
+    /// Which worker holds it.
+    pub worker: WorkerKey,
+    /// The job's id.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: Name,
+    /// Its kind.
+    pub kind: Name,
+    /// Its payload.
+    pub payload: Json,
+    /// Which attempt of this generation it is, from 1 on.
+    pub attempt: u32,
+    /// How many attempts this generation may have.
+    pub max_attempts: u32,
+    /// The job's own time limit, if it has one.
+    pub timeout: Option<Duration>,
+    /// The job's own backoff, if it has one.
+    pub backoff: Option<BackoffPolicy>,
+    /// If earlier attempts were lost with their workers and may have left something running: the
+    /// first of their tokens. What they left has to be ended before this attempt begins.
+    pub lost_from: Option<Token>,
+}
+
+impl Claimed {
+    /// A claim with the given lease, holder and job; the rest as a first attempt of four has it.
+    /// For stores, which then fill in what they know.
+    pub fn new(
+        lease: Lease,
+        worker: WorkerKey,
+        id: JobId,
+        queue: Name,
+        kind: Name,
+        payload: Json,
+    ) -> Self {
+        Claimed {
+            lease,
+            worker,
+            id,
+            queue,
+            kind,
+            payload,
+            attempt: 1,
+            max_attempts: 4,
+            timeout: None,
+            backoff: None,
+            lost_from: None,
+        }
+    }
+}
+
+/// The whole record of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// The store's number.
+    pub key: JobKey,
+    /// The id.
+    pub id: JobId,
+    /// The queue.
+    pub queue: Name,
+    /// Which handler runs it.
+    pub kind: Name,
+    /// What the handler is given.
+    pub payload: Json,
+    /// Where it stands.
+    pub state: State,
+    /// Higher runs first.
+    pub priority: i16,
+    /// From when on it may run. For a relative delay: the wall time at which that was expected
+    /// when the delay began.
+    pub run_at: Timestamp,
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+    /// When its record last changed.
+    pub updated_at: Timestamp,
+    /// When its newest attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it reached a terminal state.
+    pub finished_at: Option<Timestamp>,
+    /// Attempts spent in this generation.
+    pub attempts: u32,
+    /// Attempts allowed in this generation: one more than the retries.
+    pub max_attempts: u32,
+    /// How often it was claimed in its whole life; the token of its newest claim.
+    pub token: Token,
+    /// The worker that holds it, while it is processing.
+    pub worker: Option<WorkerKey>,
+    /// Its own time limit.
+    pub timeout: Option<Duration>,
+    /// Its own backoff.
+    pub backoff: Option<BackoffPolicy>,
+    /// Its idempotency key.
+    pub unique_key: Option<String>,
+    /// Its labels.
+    pub tags: Vec<Name>,
+    /// The jobs it still waits for.
+    pub waits_for: Vec<JobId>,
+    /// Why it is to be cancelled, or was.
+    pub cancel_reason: Option<String>,
+    /// The error of its newest failed attempt.
+    pub last_error: Option<String>,
+    /// What the handler returned.
+    pub result: Option<Json>,
+    /// What the handler last said of its progress.
+    pub progress: Option<Json>,
+}

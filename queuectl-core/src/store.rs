@@ -1,0 +1,575 @@
+//! The contract between the queue and whatever keeps its jobs.
+//!
+//! Everything that runs jobs, shows them or changes them talks to a [`Store`] and to nothing
+//! below it. The docs of the trait are the contract: what must hold for every store, what may
+//! differ, and what is not promised. `queuectl-testkit` has a test for each sentence.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::attempt::{Attempt, Report};
+use crate::clock::Timestamp;
+use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
+use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob};
+use crate::settings::{InvalidSetting, Setting, Settings};
+use crate::state::{RefusedTransition, State};
+
+/// Keeps jobs, and decides every race about them.
+///
+/// # Contract
+///
+/// *Atomic.* Each writing call is one transaction: it happens wholly or not at all, and an error
+/// other than [`StoreError::Unknown`] means that it did not happen.
+///
+/// *Durable.* A writing call that returned `Ok` survives whatever the store's
+/// [`Durability`](crate::Durability) promises. No call returns `Ok` before that.
+///
+/// *Linear.* The writing calls of all processes happen in one order, and each sees all those before
+/// it. After [`pause`](Store::pause), [`cancel`](Store::cancel) and [`stop`](Store::stop) have
+/// returned, no later claim acts against them.
+///
+/// *Fenced.* Whatever concerns an attempt carries its [`Lease`], and takes effect only while the
+/// job is processing under that very token. Otherwise it changes nothing and the lease is named in
+/// the answer; the rest of the call takes effect all the same.
+///
+/// *One holder.* A job has at most one holder at a time. A holder keeps its jobs while it renews in
+/// time, measured on the boot clock; no step of the wall clock ends a lease.
+///
+/// *Repeatable.* A call whose outcome is unknown may be made again: enqueueing with an id or an
+/// idempotency key makes one job, settling twice settles once, and claims that were made unknown to
+/// the worker are found by [`held`](Store::held).
+///
+/// *Reads change nothing*, and hold no more than one short query open.
+///
+/// What may differ: how soon a change is noticed by [`watch`](Store::watch), whether the death of a
+/// worker is known before its lease ends, and the order of jobs that are equal in priority and were
+/// enqueued by calls that overlapped.
+///
+/// Not promised: that a read sees what another process committed a moment ago and has not yet
+/// acknowledged, or that two reads see one state.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Adds jobs, all or none, and says for each whether it is new.
+    ///
+    /// A job starts as [`State::Blocked`] if one of its `after` jobs has not completed, otherwise as
+    /// [`State::Pending`]. Among jobs of one priority in one queue, those enqueued earlier, and
+    /// earlier in the batch, are claimed first. A job whose `unique_key` a living job (any state
+    /// that is not terminal) has, in the store or earlier in the batch, is not added; the answer
+    /// gives the living job's id.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DuplicateId`] if a chosen id is taken, [`StoreError::NotFound`] if an `after`
+    /// job does not exist, [`StoreError::BatchTooLarge`] beyond [`BATCH_LEN_MAX`] jobs.
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError>;
+
+    /// Settles what has finished and claims what comes next, in one transaction: the heart of the
+    /// queue. Either part may be empty.
+    ///
+    /// *Settling* applies each verdict under its lease; leases that are no longer held come back in
+    /// [`Exchanged::refused`]. A failed attempt without an attempt left, or of a job whose
+    /// cancellation was requested, ends the job as dead or cancelled whatever delay was asked for.
+    /// A report that says more than "succeeded" becomes part of the attempt history. The last
+    /// `after` job that completes makes its dependents pending.
+    ///
+    /// *Claiming* first makes due jobs claimable, then gives each worker at most as many jobs as it
+    /// asks for, by priority, then in order of enqueueing, from queues that are not paused, of the
+    /// kinds that are named. Each claim spends one attempt and raises the token by one, in the same
+    /// transaction. A worker that is not registered, was declared lost, or was told to stop is given
+    /// nothing.
+    fn exchange(
+        &self,
+        settle: &[Settlement],
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> Result<Exchanged, StoreError>;
+
+    /// Registers the workers of this process, each with a lease of its own, and proves to other
+    /// processes on this host that they live, for as long as this store is not dropped.
+    fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError>;
+
+    /// Extends the leases of the workers to `lease` from now, and tells what is wanted of them.
+    /// A worker that was declared lost stays lost.
+    fn renew(&self, workers: &[WorkerKey], lease: Duration) -> Result<Orders, StoreError>;
+
+    /// What is wanted of the workers; a read.
+    fn orders(&self, workers: &[WorkerKey]) -> Result<Orders, StoreError>;
+
+    /// The leases that the workers hold. After an [`exchange`](Store::exchange) of unknown outcome
+    /// this shows what was claimed; a read.
+    fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError>;
+
+    /// Ends the registration of workers that hold nothing any more. What they still hold is
+    /// released as by [`Verdict::Release`].
+    fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError>;
+
+    /// Finds workers that are dead (their process is gone, their lease has ended, or the machine has
+    /// been restarted since) and frees their jobs: each becomes claimable at once, or dead if that was
+    /// its last attempt, or cancelled if that was requested. The lost attempt stays spent and becomes
+    /// part of the history. Says what was freed.
+    fn rescue(&self) -> Result<Vec<Rescued>, StoreError>;
+
+    /// Records what running attempts say of their progress; returns the leases that are no longer
+    /// held.
+    fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError>;
+
+    /// Cancels jobs, all or none. A job that runs is marked, and its worker told; it becomes
+    /// [`State::Cancelled`] when the worker has stopped it, unless it completes first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`], or [`StoreError::WrongState`] if a job is in a terminal state.
+    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError>;
+
+    /// Runs jobs again now, all or none: a failed one without waiting for its delay, one in a
+    /// terminal state as a new generation, with its attempts counted from zero. The history stays.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`], [`StoreError::WrongState`], or [`StoreError::UniqueKeyTaken`] if
+    /// another job with the job's idempotency key lives by now.
+    fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError>;
+
+    /// Deletes jobs in terminal states with their history, all or none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`], or [`StoreError::WrongState`] if a job is not in a terminal state.
+    fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError>;
+
+    /// Deletes some of the jobs that the store's retention settings have outlived; says how many.
+    /// Short: one call looks at a bounded number of jobs, and goes on where the last one ended.
+    fn prune(&self) -> Result<u64, StoreError>;
+
+    /// Stops or resumes claiming from a queue. The queue need not have jobs yet.
+    fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError>;
+
+    /// Asks workers to stop. They are told by their next [`orders`](Store::orders).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoWorker`] if one of them is not registered.
+    fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError>;
+
+    /// The settings.
+    fn settings(&self) -> Result<Settings, StoreError>;
+
+    /// Changes a setting, or with `None` returns it to its default; gives the new settings.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Setting`] for a value that the setting does not take.
+    fn change_setting(&self, setting: Setting, value: Option<&str>)
+    -> Result<Settings, StoreError>;
+
+    /// One job, or `None`.
+    fn job(&self, id: &JobId) -> Result<Option<Job>, StoreError>;
+
+    /// The jobs that fit, in the order asked for.
+    fn jobs(&self, query: &JobQuery) -> Result<Vec<Job>, StoreError>;
+
+    /// Every attempt of a job, oldest first, with what was kept of its output.
+    fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError>;
+
+    /// How many jobs each queue and kind has in each state. Kept, not counted: the cost does not grow
+    /// with the number of jobs.
+    fn counts(&self) -> Result<Vec<LaneCounts>, StoreError>;
+
+    /// The queues that have been used.
+    fn queues(&self) -> Result<Vec<QueueInfo>, StoreError>;
+
+    /// The registered workers, live or not yet known to be dead.
+    fn workers(&self) -> Result<Vec<WorkerInfo>, StoreError>;
+
+    /// Calls `waker` soon after anything in the store has changed, by whichever process, until the
+    /// answer is dropped. Calls may be spurious and may stand for several changes; a caller that
+    /// must not miss one looks itself from time to time.
+    fn watch(&self, waker: Waker) -> Result<Watch, StoreError>;
+}
+
+/// Called when a store has changed. Must not block or call the store.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Keeps a [`Waker`] registered until it is dropped.
+#[must_use = "dropping a watch ends it"]
+pub struct Watch(#[expect(dead_code, reason = "held for its drop")] Box<dyn Any + Send>);
+
+impl Watch {
+    /// A watch that ends when `guard` is dropped.
+    pub fn new(guard: impl Any + Send) -> Self {
+        Watch(Box::new(guard))
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+/// The answer to one enqueued job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The id of the job that there is now.
+    pub id: JobId,
+    /// Its number.
+    pub key: JobKey,
+    /// Whether this call made it; otherwise a living job has its idempotency key.
+    pub created: bool,
+}
+
+/// What a worker has to say about an attempt that it held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The attempt.
+    pub lease: Lease,
+    /// What becomes of the job.
+    pub verdict: Verdict,
+    /// When the handler began.
+    pub started_at: Timestamp,
+    /// What is to be recorded; `None` is a success that has nothing more to say.
+    pub report: Option<Box<Report>>,
+    /// Something that this or an earlier attempt started could not be ended. It must be, before the
+    /// next one begins: the next claim says so.
+    pub leftovers: bool,
+}
+
+/// What becomes of a job at the end of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It is done.
+    Complete {
+        /// What the handler returned, if anything.
+        result: Option<Json>,
+    },
+    /// It failed, and runs again after the delay if an attempt is left; otherwise it is dead.
+    Fail {
+        /// The delay, measured on the boot clock.
+        retry_in: Duration,
+    },
+    /// It failed and no retry can mend it: it is dead.
+    Die,
+    /// It runs again after the delay; the attempt is given back.
+    Snooze {
+        /// The delay, measured on the boot clock.
+        wake_in: Duration,
+    },
+    /// It did not run, or was interrupted: it may run again at once; the attempt is given back.
+    Release,
+    /// It is cancelled.
+    Cancel,
+}
+
+/// Who wants how many jobs, and which.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimRequest<'a> {
+    /// How many jobs each worker wants.
+    pub workers: &'a [(WorkerKey, usize)],
+    /// From which queues.
+    pub queues: &'a Queues,
+    /// The kinds that the workers have handlers for.
+    pub kinds: &'a [Name],
+}
+
+/// Which queues a worker serves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Queues {
+    /// Every queue, also those that are first used later, but for the private queues
+    /// (see [`PRIVATE_QUEUE_PREFIX`]).
+    #[default]
+    All,
+    /// These only.
+    Only(Vec<Name>),
+}
+
+/// Queues whose names begin so are served only by workers that name them.
+pub const PRIVATE_QUEUE_PREFIX: &str = "run:";
+
+impl Queues {
+    /// Whether a worker of these queues serves `queue`.
+    pub fn include(&self, queue: &Name) -> bool {
+        match self {
+            Queues::All => !queue.as_str().starts_with(PRIVATE_QUEUE_PREFIX),
+            Queues::Only(queues) => queues.contains(queue),
+        }
+    }
+}
+
+/// What [`Store::exchange`] did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Exchanged {
+    /// The settlements that took no effect: their leases are lost.
+    pub refused: Vec<Lease>,
+    /// The jobs that are now held, in the order in which they are to run.
+    pub claimed: Vec<Claimed>,
+    /// If a claim was asked for: when the next waiting job of any queue and kind becomes due, if one
+    /// waits.
+    pub next_due: Option<Duration>,
+}
+
+/// The workers of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// How many.
+    pub workers: usize,
+    /// How long their leases last without renewal.
+    pub lease: Duration,
+    /// Where the process writes its own log, if it does.
+    pub log: Option<PathBuf>,
+}
+
+/// What is wanted of workers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Orders {
+    /// Workers that were declared lost, or are not registered: whatever they still run belongs to
+    /// others by now.
+    pub lost: Vec<WorkerKey>,
+    /// Attempts that are to be cancelled, and why.
+    pub cancel: Vec<(Lease, String)>,
+    /// Workers that are to stop, and how.
+    pub stop: Vec<(WorkerKey, StopMode)>,
+}
+
+/// How a worker is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopMode {
+    /// Claim nothing more, let running jobs finish however long they take.
+    Finish,
+    /// Claim nothing more, let running jobs finish within the `grace` setting, then interrupt them.
+    Grace,
+    /// Interrupt running jobs at once.
+    Now,
+}
+
+/// A job that was freed from a dead worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rescued {
+    /// The lease that was lost.
+    pub lease: Lease,
+    /// The worker that held it.
+    pub worker: WorkerKey,
+    /// Where the job stands now.
+    pub state: State,
+}
+
+/// What a running attempt says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// The attempt.
+    pub lease: Lease,
+    /// Anything, as JSON.
+    pub value: Json,
+}
+
+/// What [`Store::cancel`] did to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is cancelled.
+    Now,
+    /// It runs; its worker has been told to stop it.
+    Requested,
+}
+
+/// Which jobs [`Store::jobs`] is to give, and in which order. The default is every job, newest
+/// first, at most 100.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobQuery {
+    /// In one of these states; empty is any.
+    pub states: Vec<State>,
+    /// Of this queue.
+    pub queue: Option<Name>,
+    /// Of this kind.
+    pub kind: Option<Name>,
+    /// With this label.
+    pub tag: Option<Name>,
+    /// Created before this moment.
+    pub created_before: Option<Timestamp>,
+    /// Created at or after this moment.
+    pub created_after: Option<Timestamp>,
+    /// The order.
+    pub sort: Sort,
+    /// The other way round: greatest, or newest, last.
+    pub ascending: bool,
+    /// How many at most.
+    pub limit: usize,
+    /// Only jobs that stand after this one in an order by [`Sort::Created`]: the last job of the
+    /// page before.
+    pub from: Option<JobKey>,
+}
+
+impl Default for JobQuery {
+    fn default() -> Self {
+        JobQuery {
+            states: Vec::new(),
+            queue: None,
+            kind: None,
+            tag: None,
+            created_before: None,
+            created_after: None,
+            sort: Sort::Created,
+            ascending: false,
+            limit: 100,
+            from: None,
+        }
+    }
+}
+
+/// What to order jobs by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// When they were enqueued.
+    #[default]
+    Created,
+    /// When their records last changed.
+    Updated,
+    /// From when on they may run.
+    RunAt,
+    /// Their priority.
+    Priority,
+    /// How many attempts they have had.
+    Attempts,
+}
+
+/// How many jobs a queue has of a kind, in each state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneCounts {
+    /// The queue.
+    pub queue: Name,
+    /// The kind.
+    pub kind: Name,
+    /// The number in each state, in the order of [`State::ALL`].
+    pub by_state: [u64; State::ALL.len()],
+}
+
+impl LaneCounts {
+    /// The number in one state.
+    pub fn of(&self, state: State) -> u64 {
+        State::ALL
+            .iter()
+            .position(|&s| s == state)
+            .map_or(0, |index| self.by_state[index])
+    }
+}
+
+/// A queue that has been used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueInfo {
+    /// Its name.
+    pub name: Name,
+    /// Whether claiming from it is stopped.
+    pub paused: bool,
+}
+
+/// A registered worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its number.
+    pub key: WorkerKey,
+    /// The identity of its process, shared by the workers of one process.
+    pub process: String,
+    /// The process id.
+    pub pid: u32,
+    /// The host it runs on.
+    pub host: String,
+    /// When it was registered.
+    pub started_at: Timestamp,
+    /// How long its lease still lasts.
+    pub lease_left: Duration,
+    /// Whether its process is known to be gone.
+    pub dead: bool,
+    /// How it was told to stop, if it was.
+    pub stopping: Option<StopMode>,
+    /// Where its process writes its log.
+    pub log: Option<PathBuf>,
+    /// The jobs it holds, and since when.
+    pub running: Vec<(JobId, Timestamp)>,
+}
+
+/// What went wrong in a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NotFound(JobId),
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    NoWorker(WorkerKey),
+    /// The chosen id is taken.
+    #[error("there is a job {0} already")]
+    DuplicateId(JobId),
+    /// The job is in a state in which this cannot happen.
+    #[error("job {id}: {refused}")]
+    WrongState {
+        /// The job.
+        id: JobId,
+        /// What was refused, and in which state.
+        #[source]
+        refused: RefusedTransition,
+    },
+    /// Only jobs in terminal states can be deleted.
+    #[error("job {id} is {state}; only completed, dead and cancelled jobs can be deleted")]
+    StillLives {
+        /// The job.
+        id: JobId,
+        /// Its state.
+        state: State,
+    },
+    /// Another living job has the job's idempotency key.
+    #[error("job {id} cannot run again: job {by} has the same unique key and lives")]
+    UniqueKeyTaken {
+        /// The job.
+        id: JobId,
+        /// The living one.
+        by: JobId,
+    },
+    /// The jobs wait for each other, or one for itself.
+    #[error("job {0} would wait for itself")]
+    Cycle(JobId),
+    /// More than [`BATCH_LEN_MAX`] jobs.
+    #[error("{len} jobs in one batch; the limit is {BATCH_LEN_MAX}")]
+    BatchTooLarge {
+        /// How many.
+        len: usize,
+    },
+    /// The setting does not take this value.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// Another process kept the store busy for too long. Trying again helps.
+    #[error("the store is busy: another process has been writing for too long")]
+    Busy(#[source] BoxError),
+    /// There is no room to write. Trying again helps once there is.
+    #[error("the disk is full")]
+    Full(#[source] BoxError),
+    /// The store cannot be written to.
+    #[error("the store is read-only")]
+    ReadOnly(#[source] BoxError),
+    /// What was opened is no longer what stands at its place: deleted, moved or replaced.
+    #[error("the store at {} was deleted, moved or replaced while it was in use", .0.display())]
+    Replaced(PathBuf),
+    /// The store is damaged.
+    #[error("the store is damaged")]
+    Corrupt(#[source] BoxError),
+    /// The write may have happened, or not: the commit itself failed. Making the same call again is
+    /// safe.
+    #[error("it is not known whether the write happened")]
+    Unknown(#[source] BoxError),
+    /// Anything else below the store.
+    #[error("the store failed")]
+    Other(#[source] BoxError),
+}
+
+/// An error of some layer below, kept as the source.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+impl StoreError {
+    /// Whether the same call may succeed later without anyone mending anything by hand.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Busy(_) | StoreError::Full(_) | StoreError::Unknown(_)
+        )
+    }
+}
