@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::ops::Add;
-use std::sync::Mutex;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -136,11 +136,11 @@ impl Add<Duration> for BootTime {
 /// Names one run of the machine, from boot to shutdown: readings of the boot clock can be compared
 /// only under the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BootId(String);
+pub struct BootId(Arc<str>);
 
 impl BootId {
     /// A boot id of the given text.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: &str) -> Self {
         BootId(text.into())
     }
 
@@ -181,10 +181,14 @@ impl Clock for SystemClock {
     }
 
     fn boot_id(&self) -> BootId {
-        // The kernel always has this file; a sandbox without /proc falls back to one id for all
-        // boots, under which leases still expire by the clock.
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        BootId(text.trim().to_owned())
+        // No process outlives its boot, so it is read once. The kernel always has this file; a
+        // sandbox without /proc falls back to one id for all boots, under which leases still end by
+        // the clock.
+        static BOOT_ID: LazyLock<BootId> = LazyLock::new(|| {
+            let path = "/proc/sys/kernel/random/boot_id";
+            BootId::new(std::fs::read_to_string(path).unwrap_or_default().trim())
+        });
+        BOOT_ID.clone()
     }
 }
 
@@ -264,7 +268,7 @@ impl Clock for ManualClock {
     }
 
     fn boot_id(&self) -> BootId {
-        BootId(format!("boot-{}", self.lock().boots))
+        BootId::new(&format!("boot-{}", self.lock().boots))
     }
 }
 

@@ -8,6 +8,7 @@ mod id;
 mod job;
 mod random;
 mod settings;
+mod sqlite;
 mod state;
 pub mod store;
 
@@ -24,5 +25,6 @@ pub use job::{
 pub use settings::{
     Durability, InvalidSetting, Setting, Settings, format_size, parse_duration, parse_size,
 };
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use state::{Event, RefusedTransition, State, UnknownState, transition};
 pub use store::{BoxError, Store, StoreError};

@@ -1,0 +1,201 @@
+//! What every transaction needs to know and few change: queues, lanes, settings, the boot id.
+//!
+//! A copy is kept in memory and is good as long as `queuectl_meta.epoch` has not moved. The epoch is
+//! read in each transaction, so a change by another process holds for the very next one.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::row;
+use super::transaction::Tx;
+use crate::clock::BootId;
+use crate::id::Name;
+use crate::settings::{Setting, Settings};
+use crate::state::State;
+use crate::store::StoreError;
+
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    epoch: Option<i64>,
+    boot_id: Option<BootId>,
+    lanes: Vec<Lane>,
+    by_name: HashMap<(Name, Name), usize>,
+    settings: Settings,
+}
+
+/// The jobs of one queue and one kind.
+#[derive(Debug, Clone)]
+pub(super) struct Lane {
+    pub(super) lane: i64,
+    pub(super) queue: Name,
+    pub(super) kind: Name,
+    pub(super) paused: bool,
+}
+
+impl Catalogue {
+    /// Reads everything again if another process has changed something, and starts anew after a
+    /// restart of the machine.
+    pub(super) fn refresh(
+        &mut self,
+        connection: &Connection,
+        boot_id: &BootId,
+    ) -> Result<(), StoreError> {
+        let mut meta = connection.prepare_cached("SELECT epoch, boot_id FROM queuectl_meta")?;
+        let (epoch, known_boot): (i64, String) =
+            meta.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if known_boot != boot_id.as_str() {
+            after_boot(connection, boot_id)?;
+        }
+        if self.epoch != Some(epoch) {
+            self.reload(connection)?;
+        }
+        self.boot_id = Some(boot_id.clone());
+        Ok(())
+    }
+
+    pub(super) fn reload(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.epoch = None;
+        self.lanes = read_lanes(connection)?;
+        self.by_name = self
+            .lanes
+            .iter()
+            .enumerate()
+            .map(|(index, lane)| ((lane.queue.clone(), lane.kind.clone()), index))
+            .collect();
+        self.settings = read_settings(connection)?;
+        let epoch =
+            connection.query_row("SELECT epoch FROM queuectl_meta", [], |row| row.get(0))?;
+        self.epoch = Some(epoch);
+        Ok(())
+    }
+
+    /// Which state of the catalogue this is; `None` if it has to be read again.
+    pub(super) fn epoch(&self) -> Option<i64> {
+        self.epoch
+    }
+
+    /// The copy is good no longer.
+    pub(super) fn forget(&mut self) {
+        self.epoch = None;
+    }
+
+    pub(super) fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn boot_id(&self) -> &str {
+        self.boot_id.as_ref().map_or("", BootId::as_str)
+    }
+}
+
+/// The boot clock has begun again: delays that it measured fall back to the wall clock. Leases carry
+/// the boot id of their worker and are dead by it.
+fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreError> {
+    connection.execute(
+        "UPDATE queuectl_job SET run_boot = NULL WHERE run_boot IS NOT NULL",
+        [],
+    )?;
+    connection.execute("UPDATE queuectl_meta SET boot_id = ?1", [boot_id.as_str()])?;
+    Ok(())
+}
+
+fn read_lanes(connection: &Connection) -> Result<Vec<Lane>, StoreError> {
+    let mut lanes = connection.prepare_cached(
+        "SELECT lane, queuectl_queue.name, kind, paused
+         FROM queuectl_lane JOIN queuectl_queue USING (queue) ORDER BY lane",
+    )?;
+    let lanes = lanes.query_map([], |row| {
+        Ok(Lane {
+            lane: row.get(0)?,
+            queue: row::name(row, 1)?,
+            kind: row::name(row, 2)?,
+            paused: row.get(3)?,
+        })
+    })?;
+    Ok(lanes.collect::<Result<_, _>>()?)
+}
+
+/// The settings of a store. A value that this version does not understand is left at its default
+/// rather than making the store unusable.
+pub(super) fn read_settings(connection: &Connection) -> Result<Settings, StoreError> {
+    let mut stored = connection.prepare_cached("SELECT name, value FROM queuectl_setting")?;
+    let mut rows = stored.query([])?;
+    let mut settings = Settings::default();
+    while let Some(row) = rows.next()? {
+        let (name, value): (String, String) = (row.get(0)?, row.get(1)?);
+        if let Ok(setting) = name.parse::<Setting>() {
+            let _ = settings.set(setting, &value);
+        }
+    }
+    Ok(settings)
+}
+
+impl Tx<'_> {
+    /// The lane of a queue and kind, made if it is new.
+    pub(super) fn lane_of(&mut self, queue: &Name, kind: &Name) -> Result<i64, StoreError> {
+        // Nearly every job is of the lane of the one before; a map of two names costs two hashes.
+        let fits = |lane: &&Lane| lane.queue == *queue && lane.kind == *kind;
+        if let Some(lane) = self.catalogue.lanes.iter().take(4).find(fits) {
+            return Ok(lane.lane);
+        }
+        let names = (queue.clone(), kind.clone());
+        if let Some(&index) = self.catalogue.by_name.get(&names) {
+            return Ok(self.catalogue.lanes[index].lane);
+        }
+        let (number, paused) = self.queue_of(queue)?;
+        self.execute(
+            "INSERT INTO queuectl_lane (queue, kind) VALUES (?1, ?2)",
+            (number, kind.as_str()),
+        )?;
+        let lane = self.last_key();
+        for state in State::ALL {
+            self.execute(
+                "INSERT INTO queuectl_count (lane, state, n) VALUES (?1, ?2, 0)",
+                (lane, row::code(state)),
+            )?;
+        }
+        let new = Lane {
+            lane,
+            queue: queue.clone(),
+            kind: kind.clone(),
+            paused,
+        };
+        self.catalogue
+            .by_name
+            .insert(names, self.catalogue.lanes.len());
+        self.catalogue.lanes.push(new);
+        self.raise_epoch()?;
+        Ok(lane)
+    }
+
+    /// The number of a queue, made if it is new, and whether it is paused.
+    pub(super) fn queue_of(&mut self, queue: &Name) -> Result<(i64, bool), StoreError> {
+        let found = self
+            .prepare("SELECT queue, paused FROM queuectl_queue WHERE name = ?1")?
+            .query_row([queue.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        self.execute(
+            "INSERT INTO queuectl_queue (name) VALUES (?1)",
+            [queue.as_str()],
+        )?;
+        Ok((self.last_key(), false))
+    }
+
+    /// Tells every process that its copy of the catalogue is old. This transaction's own copy holds
+    /// the change already, or is forgotten by whoever changed more than it says.
+    pub(super) fn raise_epoch(&mut self) -> Result<(), StoreError> {
+        let epoch = self
+            .prepare("UPDATE queuectl_meta SET epoch = epoch + 1 RETURNING epoch")?
+            .query_row([], |row| row.get(0))?;
+        self.catalogue.epoch = Some(epoch);
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! What operators do to jobs, queues and settings.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::enqueue::find;
+use super::row;
+use super::transaction::Tx;
+use crate::id::{JobId, JobKey, Lease, Name};
+use crate::settings::{Setting, Settings};
+use crate::state::{Event, RefusedTransition, State, transition};
+use crate::store::{Cancelled, Progress, StoreError};
+
+/// How many jobs one prune looks at.
+const PRUNE_WINDOW: i64 = 2_000;
+/// How many jobs one prune deletes at most.
+const PRUNE_MAX: usize = 500;
+
+pub(super) fn cancel(
+    tx: &mut Tx<'_>,
+    jobs: &[JobId],
+    reason: &str,
+) -> Result<Vec<Cancelled>, StoreError> {
+    jobs.iter().map(|id| cancel_one(tx, id, reason)).collect()
+}
+
+fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, StoreError> {
+    let (key, state) = found(tx, id)?;
+    let next = transition(state, Event::Cancel).map_err(|refused| wrong_state(id, refused))?;
+    if state == State::Processing {
+        // Its worker stops it; the first reason stands.
+        tx.execute(
+            "UPDATE queuectl_job SET cancel_reason = ifnull(cancel_reason, ?2), updated_at = ?3
+             WHERE key = ?1",
+            (key.0, reason, tx.now.as_millis()),
+        )?;
+        return Ok(Cancelled::Requested);
+    }
+    let lane = tx
+        .prepare(
+            "UPDATE queuectl_job
+             SET state = ?2, claim_rank = NULL, run_boot = NULL, cancel_reason = ?3,
+                 finished_at = ?4, updated_at = ?4
+             WHERE key = ?1 RETURNING lane",
+        )?
+        .query_row(
+            (key.0, row::code(next), reason, tx.now.as_millis()),
+            |row| row.get(0),
+        )?;
+    tx.moved(lane, state, next);
+    Ok(Cancelled::Now)
+}
+
+pub(super) fn retry(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
+    jobs.iter().try_for_each(|id| retry_one(tx, id))
+}
+
+fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
+    let (key, state) = found(tx, id)?;
+    let next = transition(state, Event::Retry).map_err(|refused| wrong_state(id, refused))?;
+    if state.is_terminal() {
+        unique_key_is_free(tx, id, key)?;
+    }
+    if state == State::Completed {
+        keep_success(tx, key)?;
+    }
+    // What was cancelled while it waited for others waits for them again.
+    let blocked = if state == State::Cancelled {
+        blockers(tx, key)? > 0
+    } else {
+        false
+    };
+    let next = if blocked { State::Blocked } else { next };
+    let lane = tx
+        .prepare(
+            "UPDATE queuectl_job
+             SET state = ?2, claim_rank = iif(?3, NULL, -priority), run_boot = NULL, run_at = ?4,
+                 attempts = iif(?5, 0, attempts), finished_at = NULL, cancel_reason = NULL,
+                 result = NULL, updated_at = ?4
+             WHERE key = ?1 RETURNING lane",
+        )?
+        .query_row(
+            params![
+                key.0,
+                row::code(next),
+                blocked,
+                tx.now.as_millis(),
+                state.is_terminal()
+            ],
+            |row| row.get(0),
+        )?;
+    tx.moved(lane, state, next);
+    Ok(())
+}
+
+/// A success that had nothing more to say stands only in the job's own row, which the next attempt
+/// will write over.
+fn keep_success(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT OR IGNORE INTO queuectl_attempt
+             (job, token, number, worker, started_at, finished_at, cause)
+         SELECT key, token, attempts, worker, started_at, finished_at, 'succeeded'
+         FROM queuectl_job WHERE key = ?1",
+        [key.0],
+    )?;
+    Ok(())
+}
+
+fn blockers(tx: &Tx<'_>, key: JobKey) -> Result<i64, StoreError> {
+    let mut blockers = tx.prepare("SELECT blockers FROM queuectl_job WHERE key = ?1")?;
+    Ok(blockers.query_row([key.0], |row| row.get(0))?)
+}
+
+fn unique_key_is_free(tx: &Tx<'_>, id: &JobId, key: JobKey) -> Result<(), StoreError> {
+    let taken = tx
+        .prepare(
+            "SELECT other.key, other.name FROM queuectl_job AS mine
+             JOIN queuectl_job AS other ON other.unique_key = mine.unique_key
+             WHERE mine.key = ?1 AND other.unique_key IS NOT NULL
+                   AND other.state IN (0, 1, 2, 4)",
+        )?
+        .query_row([key.0], |row| {
+            let key = JobKey(row.get(0)?);
+            row::id(row, key, 1)
+        })
+        .optional()?;
+    match taken {
+        Some(by) => Err(StoreError::UniqueKeyTaken { id: id.clone(), by }),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn purge(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
+    for id in jobs {
+        let (key, state) = found(tx, id)?;
+        if !state.is_terminal() {
+            return Err(StoreError::StillLives {
+                id: id.clone(),
+                state,
+            });
+        }
+        delete(tx, key, state)?;
+    }
+    Ok(())
+}
+
+/// Deletes a job and everything that was recorded of it.
+fn delete(tx: &mut Tx<'_>, key: JobKey, state: State) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM queuectl_attempt WHERE job = ?1", [key.0])?;
+    tx.execute("DELETE FROM queuectl_output WHERE job = ?1", [key.0])?;
+    tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
+    let lane = tx
+        .prepare("DELETE FROM queuectl_job WHERE key = ?1 RETURNING lane")?
+        .query_row([key.0], |row| row.get(0))?;
+    tx.count(lane, state, -1);
+    // Whoever still waits for it would wait for ever: it can complete no more.
+    let dependents = tx
+        .prepare("DELETE FROM queuectl_dependency WHERE parent = ?1 RETURNING child")?
+        .query_map([key.0], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    for child in dependents {
+        let lane = tx
+            .prepare(
+                "UPDATE queuectl_job
+                 SET state = 6, run_boot = NULL, finished_at = ?2, updated_at = ?2,
+                     cancel_reason = 'a job that it waited for was purged'
+                 WHERE key = ?1 AND state = 1 RETURNING lane",
+            )?
+            .query_row((child, tx.now.as_millis()), |row| row.get(0))
+            .optional()?;
+        if let Some(lane) = lane {
+            tx.moved(lane, State::Blocked, State::Cancelled);
+        }
+    }
+    Ok(())
+}
+
+/// Deletes jobs that have outlived their retention among those after `from`; gives how many, and
+/// where to go on.
+pub(super) fn prune(tx: &mut Tx<'_>, from: i64) -> Result<(u64, i64), StoreError> {
+    let settings = tx.catalogue.settings();
+    let cutoff = |keep: Option<std::time::Duration>| {
+        keep.map_or(-1, |keep| tx.now.as_millis() - row::millis(keep))
+    };
+    let (done, dead) = (
+        cutoff(settings.retention_completed),
+        cutoff(settings.retention_dead),
+    );
+    if (done, dead) == (-1, -1) {
+        return Ok((0, 0));
+    }
+    let mut window = tx.prepare(
+        "SELECT key, state, finished_at <= iif(state = 5, ?3, ?2) FROM queuectl_job
+         WHERE key > ?1 ORDER BY key",
+    )?;
+    let mut rows = window.query((from, done, dead))?;
+    let (mut last, mut outlived) = (0, Vec::new());
+    for _ in 0..PRUNE_WINDOW {
+        let Some(row) = rows.next()? else {
+            last = 0;
+            break;
+        };
+        last = row.get(0)?;
+        let state = row::state(row, 1)?;
+        if state.is_terminal() && row.get::<_, Option<bool>>(2)? == Some(true) {
+            outlived.push((JobKey(last), state));
+            if outlived.len() == PRUNE_MAX {
+                break;
+            }
+        }
+    }
+    drop(rows);
+    for &(key, state) in &outlived {
+        delete(tx, key, state)?;
+    }
+    Ok((outlived.len() as u64, last))
+}
+
+pub(super) fn progress(tx: &mut Tx<'_>, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
+    let mut refused = Vec::new();
+    for note in notes {
+        let noted = tx.execute(
+            "UPDATE queuectl_job SET progress = ?3, updated_at = ?4
+             WHERE key = ?1 AND token = ?2 AND state = 2",
+            params![
+                note.lease.key.0,
+                note.lease.token.0,
+                note.value.as_str(),
+                tx.now.as_millis()
+            ],
+        )?;
+        if noted == 0 {
+            refused.push(note.lease);
+        }
+    }
+    Ok(refused)
+}
+
+pub(super) fn pause(tx: &mut Tx<'_>, queue: &Name, paused: bool) -> Result<(), StoreError> {
+    let (number, _) = tx.queue_of(queue)?;
+    tx.execute(
+        "UPDATE queuectl_queue SET paused = ?2 WHERE queue = ?1",
+        (number, paused),
+    )?;
+    tx.raise_epoch()?;
+    tx.reload_catalogue()
+}
+
+pub(super) fn change_setting(
+    tx: &mut Tx<'_>,
+    setting: Setting,
+    value: Option<&str>,
+) -> Result<Settings, StoreError> {
+    match value {
+        Some(value) => {
+            let mut settings = tx.catalogue.settings().clone();
+            settings.set(setting, value)?;
+            tx.execute(
+                "INSERT INTO queuectl_setting (name, value) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (setting.as_str(), settings.get(setting)),
+            )?;
+        }
+        None => {
+            tx.execute(
+                "DELETE FROM queuectl_setting WHERE name = ?1",
+                [setting.as_str()],
+            )?;
+        }
+    }
+    tx.raise_epoch()?;
+    tx.reload_catalogue()?;
+    Ok(tx.catalogue.settings().clone())
+}
+
+fn found(tx: &Tx<'_>, id: &JobId) -> Result<(JobKey, State), StoreError> {
+    find(tx, id)?.ok_or_else(|| StoreError::NotFound(id.clone()))
+}
+
+fn wrong_state(id: &JobId, refused: RefusedTransition) -> StoreError {
+    StoreError::WrongState {
+        id: id.clone(),
+        refused,
+    }
+}

@@ -1,0 +1,66 @@
+//! Turns SQLite's errors into the store's: which may pass, which mean that the disk is full, which
+//! that the file is not to be trusted.
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+use crate::store::StoreError;
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                StoreError::Busy(error.into())
+            }
+            Some(ErrorCode::DiskFull) => StoreError::Full(error.into()),
+            Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(error.into()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Corrupt(error.into())
+            }
+            _ => StoreError::Other(error.into()),
+        }
+    }
+}
+
+impl From<r2d2::Error> for StoreError {
+    fn from(error: r2d2::Error) -> Self {
+        StoreError::Other(error.into())
+    }
+}
+
+impl StoreError {
+    /// The transaction ended before the write could be applied to it; it did not happen.
+    pub(super) fn abandoned() -> Self {
+        StoreError::Other("the transaction was abandoned".into())
+    }
+}
+
+/// What a failed COMMIT means for those who wait for it. With the database still locked by others,
+/// or full, SQLite has rolled everything back and knows it. Any other failure may have happened
+/// after the bytes had reached the file: recovery may bring the "failed" write back.
+pub(super) fn commit_error(error: &rusqlite::Error) -> StoreError {
+    let copy = copy(error);
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => StoreError::Busy(copy.into()),
+        Some(ErrorCode::DiskFull) => StoreError::Full(copy.into()),
+        _ => StoreError::Unknown(copy.into()),
+    }
+}
+
+/// A transaction fails for all who share it: each gets the error.
+pub(super) fn copy(error: &rusqlite::Error) -> rusqlite::Error {
+    let code = error
+        .sqlite_error()
+        .map_or(ffi::SQLITE_ERROR, |error| error.extended_code);
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(error.to_string()))
+}
+
+/// Whether the error says that a value which must be unique is there already.
+pub(super) fn is_duplicate(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        matches!(
+            error.extended_code,
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+        )
+    })
+}

@@ -1,0 +1,257 @@
+//! Workers: their registration, their leases, and what becomes of both when they die.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use super::lifelock::LifeLocks;
+use super::row;
+use super::settle;
+use super::transaction::Tx;
+use crate::clock::{BootTime, Timestamp};
+use crate::id::{JobKey, Lease, Token, WorkerKey};
+use crate::store::{Orders, Registration, Rescued, StopMode, StoreError};
+
+/// Who a process is.
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    pub(super) identity: String,
+    pub(super) pid: u32,
+    pub(super) host: String,
+}
+
+pub(super) fn register(
+    tx: &mut Tx<'_>,
+    process: &Process,
+    request: &Registration,
+) -> Result<Vec<WorkerKey>, StoreError> {
+    let mut workers = Vec::with_capacity(request.workers);
+    for _ in 0..request.workers {
+        tx.execute(
+            "INSERT INTO queuectl_worker
+                 (process, pid, host, started_at, boot_id, lease_boot, log)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                process.identity,
+                process.pid,
+                process.host,
+                tx.now.as_millis(),
+                tx.catalogue.boot_id(),
+                (tx.boot + request.lease).as_millis(),
+                request.log.as_ref().map(|log| log.to_string_lossy()),
+            ],
+        )?;
+        workers.push(WorkerKey(tx.last_key()));
+    }
+    Ok(workers)
+}
+
+pub(super) fn renew(
+    tx: &mut Tx<'_>,
+    workers: &[WorkerKey],
+    lease: Duration,
+) -> Result<(), StoreError> {
+    let until = (tx.boot + lease).as_millis();
+    for worker in workers {
+        // A lease of an earlier boot has ended with it.
+        tx.execute(
+            "UPDATE queuectl_worker SET lease_boot = ?2 WHERE worker = ?1 AND boot_id = ?3",
+            (worker.0, until, tx.catalogue.boot_id()),
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn deregister(tx: &mut Tx<'_>, workers: &[WorkerKey]) -> Result<(), StoreError> {
+    for worker in workers {
+        for lease in held(tx.connection(), *worker)? {
+            settle::release(tx, lease)?;
+        }
+        tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
+    }
+    Ok(())
+}
+
+pub(super) fn stop(
+    tx: &mut Tx<'_>,
+    workers: &[WorkerKey],
+    mode: StopMode,
+) -> Result<(), StoreError> {
+    for worker in workers {
+        // A stronger wish stands, whoever had it first.
+        let told = tx.execute(
+            "UPDATE queuectl_worker SET stop = max(ifnull(stop, 0), ?2) WHERE worker = ?1",
+            (worker.0, stop_code(mode)),
+        )?;
+        if told == 0 {
+            return Err(StoreError::NoWorker(*worker));
+        }
+    }
+    Ok(())
+}
+
+/// What is wanted of the workers; a read.
+pub(super) fn orders(
+    connection: &Connection,
+    workers: &[WorkerKey],
+    boot_id: &str,
+) -> Result<Orders, StoreError> {
+    let mut orders = Orders::default();
+    let mut registered = connection
+        .prepare_cached("SELECT stop FROM queuectl_worker WHERE worker = ?1 AND boot_id = ?2")?;
+    let mut cancelled = connection.prepare_cached(
+        "SELECT key, token, cancel_reason FROM queuectl_job
+         WHERE worker = ?1 AND state = 2 AND cancel_reason IS NOT NULL",
+    )?;
+    for &worker in workers {
+        let mut rows = registered.query((worker.0, boot_id))?;
+        let Some(row) = rows.next()? else {
+            orders.lost.push(worker);
+            continue;
+        };
+        if let Some(mode) = row.get::<_, Option<i64>>(0)?.and_then(stop_mode) {
+            orders.stop.push((worker, mode));
+        }
+        let mut rows = cancelled.query([worker.0])?;
+        while let Some(row) = rows.next()? {
+            let lease = Lease {
+                key: JobKey(row.get(0)?),
+                token: Token(row.get(1)?),
+            };
+            orders.cancel.push((lease, row.get(2)?));
+        }
+    }
+    Ok(orders)
+}
+
+/// The leases that a worker holds; a read.
+pub(super) fn held(connection: &Connection, worker: WorkerKey) -> Result<Vec<Lease>, StoreError> {
+    let mut held = connection
+        .prepare_cached("SELECT key, token FROM queuectl_job WHERE worker = ?1 AND state = 2")?;
+    let leases = held.query_map([worker.0], |row| {
+        Ok(Lease {
+            key: JobKey(row.get(0)?),
+            token: Token(row.get(1)?),
+        })
+    })?;
+    Ok(leases.collect::<Result<_, _>>()?)
+}
+
+/// Why a worker is taken for dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    /// The kernel has released the lock that its process held: the process is gone, for ever.
+    ProcessGone,
+    /// Its lease has ended, or the machine has been restarted. It may have been extended since.
+    LeaseEnded,
+}
+
+/// The workers that look dead; a read. Looks at the lock of each process once.
+pub(super) fn dead_workers(
+    connection: &Connection,
+    locks: &LifeLocks,
+    boot: BootTime,
+    boot_id: &str,
+) -> Result<Vec<(WorkerKey, Death)>, StoreError> {
+    let mut workers = connection.prepare_cached(
+        "SELECT worker, process, boot_id, lease_boot FROM queuectl_worker ORDER BY process",
+    )?;
+    let mut rows = workers.query([])?;
+    let mut dead = Vec::new();
+    let mut last: Option<(String, bool)> = None;
+    while let Some(row) = rows.next()? {
+        let worker = WorkerKey(row.get(0)?);
+        let process: String = row.get(1)?;
+        let same_boot = row.get::<_, String>(2)? == boot_id;
+        if !same_boot || row.get::<_, i64>(3)? <= boot.as_millis() {
+            dead.push((worker, Death::LeaseEnded));
+            continue;
+        }
+        let alive = match &last {
+            Some((same, alive)) if *same == process => *alive,
+            _ => locks.is_alive(&process),
+        };
+        if !alive {
+            dead.push((worker, Death::ProcessGone));
+        }
+        last = Some((process, alive));
+    }
+    Ok(dead)
+}
+
+/// Frees the jobs of workers that are dead, after a second look at those whose lease had ended.
+pub(super) fn rescue(
+    tx: &mut Tx<'_>,
+    dead: &[(WorkerKey, Death)],
+) -> Result<Vec<Rescued>, StoreError> {
+    let mut rescued = Vec::new();
+    for &(worker, death) in dead {
+        let renewed = death == Death::LeaseEnded && {
+            let mut live = tx.prepare(
+                "SELECT 1 FROM queuectl_worker
+                 WHERE worker = ?1 AND boot_id = ?2 AND lease_boot > ?3",
+            )?;
+            live.exists((worker.0, tx.catalogue.boot_id(), tx.boot.as_millis()))?
+        };
+        if renewed {
+            continue;
+        }
+        for lease in held(tx.connection(), worker)? {
+            if let Some(state) = settle::lose(tx, lease)? {
+                rescued.push(Rescued {
+                    lease,
+                    worker,
+                    state,
+                });
+            }
+        }
+        tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
+    }
+    Ok(rescued)
+}
+
+/// A registered worker as it stands in its row.
+pub(super) struct WorkerRow {
+    pub(super) worker: WorkerKey,
+    pub(super) process: String,
+    pub(super) pid: u32,
+    pub(super) host: String,
+    pub(super) started_at: Timestamp,
+    pub(super) lease: Option<BootTime>,
+    pub(super) stop: Option<StopMode>,
+    pub(super) log: Option<String>,
+}
+
+pub(super) fn workers(
+    connection: &Connection,
+    boot_id: &str,
+) -> Result<Vec<WorkerRow>, StoreError> {
+    let mut workers = connection.prepare_cached(
+        "SELECT worker, process, pid, host, started_at, boot_id, lease_boot, stop, log
+         FROM queuectl_worker ORDER BY worker",
+    )?;
+    let workers = workers.query_map([], |row| {
+        let same_boot = row.get_ref(5)?.as_str()? == boot_id;
+        Ok(WorkerRow {
+            worker: WorkerKey(row.get(0)?),
+            process: row.get(1)?,
+            pid: row.get(2)?,
+            host: row.get(3)?,
+            started_at: row::timestamp(row, 4)?,
+            lease: same_boot.then_some(BootTime::from_millis(row.get(6)?)),
+            stop: row.get::<_, Option<i64>>(7)?.and_then(stop_mode),
+            log: row.get(8)?,
+        })
+    })?;
+    Ok(workers.collect::<Result<_, _>>()?)
+}
+
+const STOP_MODES: [StopMode; 3] = [StopMode::Finish, StopMode::Grace, StopMode::Now];
+
+fn stop_code(mode: StopMode) -> i64 {
+    mode as i64
+}
+
+fn stop_mode(code: i64) -> Option<StopMode> {
+    STOP_MODES.into_iter().find(|&mode| stop_code(mode) == code)
+}

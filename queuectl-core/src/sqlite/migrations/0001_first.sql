@@ -1,0 +1,148 @@
+-- States are numbered as in State::ALL: 0 pending, 1 blocked, 2 processing, 3 completed, 4 failed,
+-- 5 dead, 6 cancelled. Times ending in _at are milliseconds since 1970, UTC; those named boot are
+-- milliseconds of the boot clock and mean something only under queuectl_meta.boot_id.
+
+-- One row: what file this is.
+CREATE TABLE queuectl_meta (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    identity TEXT NOT NULL,
+    schema INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    -- Raised by whatever changes queues, lanes or settings, so that everyone who keeps a copy of
+    -- those in memory knows when to read them again.
+    epoch INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE queuectl_setting (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queuectl_queue (
+    queue INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    paused INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- A lane is the jobs of one queue and one kind. Workers claim by lane, because a worker has handlers
+-- for some kinds only, and jobs of other kinds must not stand in its way.
+CREATE TABLE queuectl_lane (
+    lane INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    UNIQUE (queue, kind)
+) STRICT;
+
+-- How many jobs each lane has in each state, kept in the transaction that changes it.
+CREATE TABLE queuectl_count (
+    lane INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    n INTEGER NOT NULL CHECK (n >= 0),
+    PRIMARY KEY (lane, state)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queuectl_job (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 6),
+    lane INTEGER NOT NULL,
+    -- Minus the priority while the job can be claimed now; NULL otherwise.
+    claim_rank INTEGER,
+    priority INTEGER NOT NULL DEFAULT 0,
+    token INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts <= max_attempts),
+    max_attempts INTEGER NOT NULL,
+    -- Who holds it, or held it last.
+    worker INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    run_at INTEGER NOT NULL,
+    -- When a relative delay is over; NULL for moments of the wall clock and when there is no delay.
+    run_boot INTEGER,
+    started_at INTEGER,
+    finished_at INTEGER,
+    -- The first token whose attempt was lost and may have left something running.
+    lost_from INTEGER,
+    -- How many of the jobs it waits for have not completed, and whether others wait for it.
+    blockers INTEGER NOT NULL DEFAULT 0,
+    has_dependents INTEGER NOT NULL DEFAULT 0,
+    name TEXT,
+    unique_key TEXT,
+    timeout_ms INTEGER,
+    backoff TEXT,
+    tags TEXT,
+    -- Set when cancellation was requested.
+    cancel_reason TEXT,
+    last_error TEXT,
+    result TEXT,
+    progress TEXT,
+    payload TEXT NOT NULL,
+    CHECK (state IN (0, 4) OR claim_rank IS NULL)
+) STRICT;
+
+-- Only what can be claimed now, in the order in which it is claimed (the key comes last by itself).
+CREATE INDEX queuectl_job_claimable ON queuectl_job (lane, claim_rank)
+    WHERE claim_rank IS NOT NULL;
+
+-- What becomes claimable later: by the wall clock, and by the boot clock.
+CREATE INDEX queuectl_job_due_wall ON queuectl_job (run_at)
+    WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NULL;
+CREATE INDEX queuectl_job_due_boot ON queuectl_job (run_boot)
+    WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NOT NULL;
+
+CREATE INDEX queuectl_job_held ON queuectl_job (worker) WHERE state = 2;
+
+-- What an operator looks for among ten million completed jobs.
+CREATE INDEX queuectl_job_notable ON queuectl_job (state) WHERE state IN (1, 4, 5, 6);
+
+CREATE UNIQUE INDEX queuectl_job_name ON queuectl_job (name) WHERE name IS NOT NULL;
+CREATE UNIQUE INDEX queuectl_job_unique_key ON queuectl_job (unique_key)
+    WHERE unique_key IS NOT NULL AND state IN (0, 1, 2, 4);
+
+-- child runs only after parent has completed. A row lives until then.
+CREATE TABLE queuectl_dependency (
+    parent INTEGER NOT NULL,
+    child INTEGER NOT NULL,
+    PRIMARY KEY (parent, child)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX queuectl_dependency_child ON queuectl_dependency (child);
+
+-- Attempts that have more to say than that they succeeded.
+CREATE TABLE queuectl_attempt (
+    job INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    worker INTEGER,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER NOT NULL,
+    cause TEXT NOT NULL,
+    error TEXT,
+    exit_code INTEGER,
+    signal INTEGER,
+    PRIMARY KEY (job, token)
+) STRICT, WITHOUT ROWID;
+
+-- What was kept of an attempt's output. stream 1 is standard output, 2 standard error.
+CREATE TABLE queuectl_output (
+    job INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    stream INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    incomplete INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    tail BLOB NOT NULL,
+    PRIMARY KEY (job, token, stream)
+) STRICT;
+
+-- Registered workers; the row goes when the worker does. Numbers are never used twice.
+CREATE TABLE queuectl_worker (
+    worker INTEGER PRIMARY KEY AUTOINCREMENT,
+    process TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    lease_boot INTEGER NOT NULL,
+    stop INTEGER,
+    log TEXT
+) STRICT;

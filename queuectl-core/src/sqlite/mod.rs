@@ -1,0 +1,360 @@
+//! The store in one SQLite file.
+//!
+//! One connection writes, and the writes of all threads are combined on it ([`combine`]); readers
+//! have a pool. `docs/storage.md` has the schema, each transaction and its crash points.
+
+mod catalogue;
+mod claim;
+mod combine;
+mod command;
+mod enqueue;
+mod error;
+mod gate;
+mod lease;
+mod lifelock;
+mod open;
+mod read;
+mod row;
+mod settle;
+mod transaction;
+mod watch;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+
+use self::combine::Combiner;
+use self::lease::Process;
+use self::lifelock::{LifeLock, LifeLocks};
+pub use self::open::OpenError;
+use self::transaction::Writer;
+use self::watch::Watchers;
+use crate::attempt::Attempt;
+use crate::clock::{Clock, SystemClock};
+use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
+use crate::job::{Job, NewJob};
+use crate::random;
+use crate::settings::{Durability, Setting, Settings};
+use crate::store::{
+    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Store, StoreError, Waker, Watch,
+    WorkerInfo,
+};
+
+/// Readers at a time in one process. A read is short; more would only wait for the same two cores.
+const READERS_MAX: u32 = 8;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// Make the store if there is none, with its folder. `false`: only what is about to write
+    /// should.
+    pub create: bool,
+    /// What an acknowledged write survives. `None`: what the store's `durability` setting says.
+    pub durability: Option<Durability>,
+    /// Where the store reads time. The operating system's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Use a file on a network file system all the same. `false`: SQLite's locks do not hold there.
+    pub allow_network: bool,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        SqliteOptions {
+            create: false,
+            durability: None,
+            clock: Arc::new(SystemClock),
+            allow_network: false,
+        }
+    }
+}
+
+/// A store in one SQLite file, shared by any number of processes of one machine.
+///
+/// ```
+/// use queuectl_core::{NewJob, SqliteOptions, SqliteStore, Store};
+///
+/// let folder = tempfile::tempdir()?;
+/// let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+/// let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+/// let added = store.enqueue(&[NewJob::new("email", &"ada@example.org")?])?;
+/// assert_eq!(added[0].id.to_string(), "q1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SqliteStore {
+    path: PathBuf,
+    identity: String,
+    clock: Arc<dyn Clock>,
+    combiner: Combiner,
+    readers: OnceLock<r2d2::Pool<SqliteConnectionManager>>,
+    watchers: Watchers,
+    process: Process,
+    locks: LifeLocks,
+    /// Held from the first registration on.
+    life: Mutex<Option<LifeLock>>,
+    /// Where the next prune goes on.
+    prune_from: AtomicI64,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], which says what the file is if it is not a store that can be used.
+    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
+        let opened = open::open(path.as_ref(), &options)?;
+        let path = opened.path.clone();
+        let clock = Arc::clone(&options.clock);
+        let writer = Writer::new(opened.connection, opened.path, opened.file, options.clock);
+        Ok(SqliteStore {
+            locks: LifeLocks::new(&path),
+            path,
+            identity: opened.identity,
+            clock,
+            combiner: Combiner::new(writer),
+            readers: OnceLock::new(),
+            watchers: Watchers::default(),
+            process: Process {
+                identity: random::identity(),
+                pid: std::process::id(),
+                host: rustix::system::uname()
+                    .nodename()
+                    .to_string_lossy()
+                    .into_owned(),
+            },
+            life: Mutex::new(None),
+            prune_from: AtomicI64::new(0),
+        })
+    }
+
+    /// The identity of this store, which no other has: 32 hexadecimal digits.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The file, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs a short query on one of the readers' connections, which cannot write.
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // Made only when needed: a program that enqueues and exits reads nothing.
+        let pool = self.readers.get_or_init(|| {
+            let manager = SqliteConnectionManager::file(&self.path)
+                .with_flags(open::reader_flags())
+                .with_init(|connection| {
+                    open::prepare(connection)?;
+                    connection.pragma_update(None, "query_only", true)
+                });
+            r2d2::Pool::builder()
+                .max_size(READERS_MAX)
+                .min_idle(Some(0))
+                .test_on_check_out(false)
+                .build_unchecked(manager)
+        });
+        query(&*pool.get()?)
+    }
+
+    /// Takes this process's lock if it has none yet.
+    fn prove_life(&self) -> Result<(), StoreError> {
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        if life.is_none() {
+            let lock = self.locks.hold(&self.process.identity);
+            *life = Some(lock.map_err(|error| StoreError::Other(error.into()))?);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// From this many jobs on, a batch is not handed over to another thread.
+const LARGE_BATCH: usize = 32;
+
+impl Store for SqliteStore {
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+        if jobs.len() >= LARGE_BATCH {
+            return self.combiner.borrowed(|tx| enqueue::enqueue(tx, jobs));
+        }
+        let jobs = jobs.to_vec();
+        self.combiner.shared(move |tx| enqueue::enqueue(tx, &jobs))
+    }
+
+    fn exchange(
+        &self,
+        settle: &[Settlement],
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> Result<Exchanged, StoreError> {
+        self.combiner.borrowed(|tx| {
+            let refused = settle::settle(tx, settle)?;
+            let Some(request) = claim else {
+                return Ok(Exchanged {
+                    refused,
+                    ..Exchanged::default()
+                });
+            };
+            let claimed = claim::claim(tx, request)?;
+            Ok(Exchanged {
+                refused,
+                claimed,
+                next_due: claim::next_due(tx)?,
+            })
+        })
+    }
+
+    fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError> {
+        self.prove_life()?;
+        self.combiner
+            .borrowed(|tx| lease::register(tx, &self.process, request))
+    }
+
+    fn renew(&self, workers: &[WorkerKey], lease: Duration) -> Result<Orders, StoreError> {
+        self.combiner.borrowed(|tx| {
+            lease::renew(tx, workers, lease)?;
+            lease::orders(tx.connection(), workers, tx.catalogue.boot_id())
+        })
+    }
+
+    fn orders(&self, workers: &[WorkerKey]) -> Result<Orders, StoreError> {
+        let boot_id = self.clock.boot_id();
+        self.read(|connection| lease::orders(connection, workers, boot_id.as_str()))
+    }
+
+    fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError> {
+        self.read(|connection| {
+            let mut leases = Vec::new();
+            for &worker in workers {
+                leases.extend(lease::held(connection, worker)?);
+            }
+            Ok(leases)
+        })
+    }
+
+    fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| lease::deregister(tx, workers))
+    }
+
+    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
+        let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());
+        let dead = self.read(|connection| {
+            lease::dead_workers(connection, &self.locks, boot, boot_id.as_str())
+        })?;
+        if dead.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.combiner.borrowed(|tx| lease::rescue(tx, &dead))
+    }
+
+    fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
+        self.combiner.borrowed(|tx| command::progress(tx, notes))
+    }
+
+    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError> {
+        self.combiner
+            .borrowed(|tx| command::cancel(tx, jobs, reason))
+    }
+
+    fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| command::retry(tx, jobs))
+    }
+
+    fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| command::purge(tx, jobs))
+    }
+
+    fn prune(&self) -> Result<u64, StoreError> {
+        let from = self.prune_from.load(Ordering::Relaxed);
+        let (pruned, next) = self.combiner.borrowed(|tx| command::prune(tx, from))?;
+        self.prune_from.store(next, Ordering::Relaxed);
+        Ok(pruned)
+    }
+
+    fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
+        self.combiner
+            .borrowed(|tx| command::pause(tx, queue, paused))
+    }
+
+    fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| lease::stop(tx, workers, mode))
+    }
+
+    fn settings(&self) -> Result<Settings, StoreError> {
+        self.read(catalogue::read_settings)
+    }
+
+    fn change_setting(
+        &self,
+        setting: Setting,
+        value: Option<&str>,
+    ) -> Result<Settings, StoreError> {
+        self.combiner
+            .borrowed(|tx| command::change_setting(tx, setting, value))
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
+        self.read(|connection| read::job(connection, id))
+    }
+
+    fn jobs(&self, query: &JobQuery) -> Result<Vec<Job>, StoreError> {
+        self.read(|connection| read::jobs(connection, query))
+    }
+
+    fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
+        self.read(|connection| read::attempts(connection, job))
+    }
+
+    fn counts(&self) -> Result<Vec<LaneCounts>, StoreError> {
+        self.read(read::counts)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueInfo>, StoreError> {
+        self.read(read::queues)
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, StoreError> {
+        let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());
+        self.read(|connection| {
+            let dead = lease::dead_workers(connection, &self.locks, boot, boot_id.as_str())?;
+            let describe = |row: lease::WorkerRow| {
+                Ok(WorkerInfo {
+                    key: row.worker,
+                    process: row.process,
+                    pid: row.pid,
+                    host: row.host,
+                    started_at: row.started_at,
+                    lease_left: row.lease.map_or(Duration::ZERO, |lease| lease.since(boot)),
+                    dead: dead.iter().any(|(worker, _)| *worker == row.worker),
+                    stopping: row.stop,
+                    log: row.log.map(PathBuf::from),
+                    running: read::running(connection, row.worker)?,
+                })
+            };
+            lease::workers(connection, boot_id.as_str())?
+                .into_iter()
+                .map(describe)
+                .collect()
+        })
+    }
+
+    fn watch(&self, waker: Waker) -> Result<Watch, StoreError> {
+        self.watchers
+            .watch(&self.path, waker)
+            .map_err(|error| StoreError::Other(error.into()))
+    }
+}

@@ -1,0 +1,329 @@
+//! What can be seen of a store. Each function is one short query or two; nothing is held open.
+
+use std::collections::HashMap;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use super::row;
+use crate::attempt::{Attempt, Captured, Report};
+use crate::clock::Timestamp;
+use crate::id::{JobId, JobKey, Name, Token, WorkerKey};
+use crate::job::Job;
+use crate::state::State;
+use crate::store::{JobQuery, LaneCounts, QueueInfo, Sort, StoreError};
+
+type Lanes = HashMap<i64, (Name, Name)>;
+
+fn lanes(connection: &Connection) -> Result<Lanes, StoreError> {
+    let mut lanes = connection.prepare_cached(
+        "SELECT lane, queuectl_queue.name, kind
+         FROM queuectl_lane JOIN queuectl_queue USING (queue)",
+    )?;
+    let lanes = lanes.query_map([], |row| {
+        Ok((row.get(0)?, (row::name(row, 1)?, row::name(row, 2)?)))
+    })?;
+    Ok(lanes.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Option<Job>, StoreError> {
+    let key = match id {
+        JobId::Auto(key) => *key,
+        JobId::Chosen(name) => {
+            let key = connection
+                .prepare_cached("SELECT key FROM queuectl_job WHERE name = ?1")?
+                .query_row([name.as_str()], |row| row.get(0))
+                .optional()?;
+            match key {
+                Some(key) => JobKey(key),
+                None => return Ok(None),
+            }
+        }
+    };
+    let lanes = lanes(connection)?;
+    let sql = format!(
+        "SELECT {} FROM queuectl_job WHERE key = ?1",
+        row::JOB_COLUMNS
+    );
+    let job = connection
+        .prepare_cached(&sql)?
+        .query_row([key.0], |row| {
+            row::job(row, |lane| lanes.get(&lane).cloned())
+        })
+        .optional()?;
+    // The number of a job that was given a name is not its id.
+    let Some(mut job) = job.filter(|job| job.id == *id) else {
+        return Ok(None);
+    };
+    if job.state == State::Blocked {
+        job.waits_for = waits_for(connection, job.key)?;
+    }
+    Ok(Some(job))
+}
+
+fn waits_for(connection: &Connection, child: JobKey) -> Result<Vec<JobId>, StoreError> {
+    let mut parents = connection.prepare_cached(
+        "SELECT key, name FROM queuectl_dependency JOIN queuectl_job ON key = parent
+         WHERE child = ?1 ORDER BY parent",
+    )?;
+    let parents = parents.query_map([child.0], |row| {
+        let key = JobKey(row.get(0)?);
+        row::id(row, key, 1)
+    })?;
+    Ok(parents.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>, StoreError> {
+    let lanes = lanes(connection)?;
+    let mut filter = Filter::default();
+    if !query.states.is_empty() {
+        filter.one_of("state", query.states.iter().map(|&state| row::code(state)));
+    }
+    if query.queue.is_some() || query.kind.is_some() {
+        let fits = |(queue, kind): &(Name, Name)| {
+            query.queue.as_ref().is_none_or(|wanted| wanted == queue)
+                && query.kind.as_ref().is_none_or(|wanted| wanted == kind)
+        };
+        filter.one_of(
+            "lane",
+            lanes
+                .iter()
+                .filter(|(_, names)| fits(names))
+                .map(|(&lane, _)| lane),
+        );
+    }
+    if let Some(tag) = &query.tag {
+        filter.and(
+            "EXISTS (SELECT 1 FROM json_each(tags) WHERE json_each.value = ?)",
+            Value::Text(tag.to_string()),
+        );
+    }
+    if let Some(before) = query.created_before {
+        filter.and("created_at < ?", Value::Integer(before.as_millis()));
+    }
+    if let Some(after) = query.created_after {
+        filter.and("created_at >= ?", Value::Integer(after.as_millis()));
+    }
+    if let Some(JobKey(from)) = query.from {
+        filter.and(
+            if query.ascending {
+                "key > ?"
+            } else {
+                "key < ?"
+            },
+            Value::Integer(from),
+        );
+    }
+    let order = match (query.sort, query.ascending) {
+        (Sort::Created, false) => "key DESC",
+        (Sort::Created, true) => "key",
+        (Sort::Updated, false) => "updated_at DESC, key DESC",
+        (Sort::Updated, true) => "updated_at, key",
+        (Sort::RunAt, false) => "run_at DESC, key DESC",
+        (Sort::RunAt, true) => "run_at, key",
+        (Sort::Priority, false) => "priority DESC, key DESC",
+        (Sort::Priority, true) => "priority, key",
+        (Sort::Attempts, false) => "attempts DESC, key DESC",
+        (Sort::Attempts, true) => "attempts, key",
+    };
+    // Only fixed text is put together here; every value is bound.
+    let sql = format!(
+        "SELECT {} FROM queuectl_job {} ORDER BY {order} LIMIT ?",
+        row::JOB_COLUMNS,
+        filter.clause()
+    );
+    filter.values.push(Value::Integer(
+        i64::try_from(query.limit).unwrap_or(i64::MAX),
+    ));
+    let mut jobs = connection
+        .prepare_cached(&sql)?
+        .query_map(params_from_iter(filter.values), |row| {
+            row::job(row, |lane| lanes.get(&lane).cloned())
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    for job in jobs.iter_mut().filter(|job| job.state == State::Blocked) {
+        job.waits_for = waits_for(connection, job.key)?;
+    }
+    Ok(jobs)
+}
+
+/// The conditions of a query and the values they are bound to, in step.
+#[derive(Default)]
+struct Filter {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    fn and(&mut self, condition: &'static str, value: Value) {
+        self.conditions.push(condition.to_owned());
+        self.values.push(value);
+    }
+
+    fn one_of(&mut self, column: &'static str, values: impl Iterator<Item = i64>) {
+        let before = self.values.len();
+        self.values.extend(values.map(Value::Integer));
+        let marks = vec!["?"; self.values.len() - before].join(",");
+        self.conditions.push(format!("{column} IN ({marks})"));
+    }
+
+    fn clause(&self) -> String {
+        if self.conditions.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {}", self.conditions.join(" AND "))
+        }
+    }
+}
+
+pub(super) fn attempts(connection: &Connection, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
+    let mut attempts = connection
+        .prepare_cached(
+            "SELECT token, number, worker, started_at, finished_at, cause, error, exit_code, signal
+             FROM queuectl_attempt WHERE job = ?1 ORDER BY token",
+        )?
+        .query_map([job.0], |row| {
+            let cause: String = row.get(5)?;
+            let cause = cause.parse().map_err(|error| {
+                let text = rusqlite::types::Type::Text;
+                rusqlite::Error::FromSqlConversionFailure(5, text, Box::new(error))
+            })?;
+            Ok(Attempt {
+                token: Token(row.get(0)?),
+                number: row.get(1)?,
+                worker: row.get::<_, Option<i64>>(2)?.map(WorkerKey),
+                started_at: row::timestamp(row, 3)?,
+                finished_at: row::optional_timestamp(row, 4)?,
+                report: Some(Report {
+                    error: row.get(6)?,
+                    exit_code: row.get(7)?,
+                    signal: row.get(8)?,
+                    ..Report::new(cause)
+                }),
+            })
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    read_outputs(connection, job, &mut attempts)?;
+    attempts.extend(newest(connection, job, &attempts)?);
+    Ok(attempts)
+}
+
+fn read_outputs(
+    connection: &Connection,
+    job: JobKey,
+    attempts: &mut [Attempt],
+) -> Result<(), StoreError> {
+    let mut outputs = connection.prepare_cached(
+        "SELECT token, stream, total, incomplete, head, tail FROM queuectl_output WHERE job = ?1",
+    )?;
+    let mut rows = outputs.query([job.0])?;
+    while let Some(row) = rows.next()? {
+        let token = Token(row.get(0)?);
+        let output = Captured {
+            total: row.get::<_, i64>(2)?.unsigned_abs(),
+            incomplete: row.get(3)?,
+            head: row.get(4)?,
+            tail: row.get(5)?,
+        };
+        let attempt = attempts.iter_mut().find(|attempt| attempt.token == token);
+        if let Some(report) = attempt.and_then(|attempt| attempt.report.as_mut()) {
+            match row.get(1)? {
+                1 => report.stdout = output,
+                _ => report.stderr = output,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The newest attempt, if it has no record of its own: it runs, or has succeeded and has nothing more
+/// to say than that.
+fn newest(
+    connection: &Connection,
+    job: JobKey,
+    recorded: &[Attempt],
+) -> Result<Option<Attempt>, StoreError> {
+    let newest = connection
+        .prepare_cached(
+            "SELECT token, attempts, worker, started_at, finished_at, state
+             FROM queuectl_job WHERE key = ?1",
+        )?
+        .query_row([job.0], |row| {
+            let state = row.get::<_, i64>(5)?;
+            let attempt = Attempt {
+                token: Token(row.get(0)?),
+                number: row.get(1)?,
+                worker: row.get::<_, Option<i64>>(2)?.map(WorkerKey),
+                started_at: row::optional_timestamp(row, 3)?.unwrap_or(Timestamp::MAX),
+                finished_at: row::optional_timestamp(row, 4)?,
+                report: (state == row::COMPLETED)
+                    .then(|| Report::new(crate::attempt::Cause::Succeeded)),
+            };
+            Ok((attempt, matches!(state, row::COMPLETED | row::PROCESSING)))
+        })
+        .optional()?;
+    let is_recorded = |token| recorded.iter().any(|attempt| attempt.token == token);
+    Ok(newest
+        .and_then(|(attempt, shows)| (shows && !is_recorded(attempt.token)).then_some(attempt)))
+}
+
+pub(super) fn counts(connection: &Connection) -> Result<Vec<LaneCounts>, StoreError> {
+    let lanes = lanes(connection)?;
+    let mut counts: Vec<(i64, LaneCounts)> = Vec::new();
+    let mut kept = connection
+        .prepare_cached("SELECT lane, state, n FROM queuectl_count ORDER BY lane, state")?;
+    let mut rows = kept.query([])?;
+    while let Some(row) = rows.next()? {
+        let lane: i64 = row.get(0)?;
+        if counts.last().is_none_or(|(last, _)| *last != lane) {
+            let Some((queue, kind)) = lanes.get(&lane).cloned() else {
+                continue;
+            };
+            counts.push((
+                lane,
+                LaneCounts {
+                    queue,
+                    kind,
+                    by_state: [0; State::ALL.len()],
+                },
+            ));
+        }
+        let state = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX);
+        if let Some((_, counts)) = counts.last_mut()
+            && let Some(n) = counts.by_state.get_mut(state)
+        {
+            *n = row.get::<_, i64>(2)?.unsigned_abs();
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().map(|(_, counts)| counts).collect();
+    counts.sort_by(|a, b| (&a.queue, &a.kind).cmp(&(&b.queue, &b.kind)));
+    Ok(counts)
+}
+
+pub(super) fn queues(connection: &Connection) -> Result<Vec<QueueInfo>, StoreError> {
+    let mut queues =
+        connection.prepare_cached("SELECT name, paused FROM queuectl_queue ORDER BY name")?;
+    let queues = queues.query_map([], |row| {
+        Ok(QueueInfo {
+            name: row::name(row, 0)?,
+            paused: row.get(1)?,
+        })
+    })?;
+    Ok(queues.collect::<Result<_, _>>()?)
+}
+
+/// What a worker holds, and since when.
+pub(super) fn running(
+    connection: &Connection,
+    worker: WorkerKey,
+) -> Result<Vec<(JobId, Timestamp)>, StoreError> {
+    let mut running = connection.prepare_cached(
+        "SELECT key, name, started_at FROM queuectl_job
+         WHERE worker = ?1 AND state = 2 ORDER BY started_at, key",
+    )?;
+    let running = running.query_map([worker.0], |row| {
+        let key = JobKey(row.get(0)?);
+        Ok((row::id(row, key, 1)?, row::timestamp(row, 2)?))
+    })?;
+    Ok(running.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,151 @@
+//! How the values of the model stand in columns, and how they are read back.
+
+use std::time::Duration;
+
+use rusqlite::Row;
+use rusqlite::types::Type;
+
+use crate::backoff::BackoffPolicy;
+use crate::clock::Timestamp;
+use crate::id::{JobId, JobKey, Name, Token, WorkerKey};
+use crate::job::{Job, Json};
+use crate::state::State;
+
+pub(super) const BLOCKED: i64 = code(State::Blocked);
+pub(super) const PROCESSING: i64 = code(State::Processing);
+pub(super) const COMPLETED: i64 = code(State::Completed);
+
+/// The number of a state: its place in [`State::ALL`].
+pub(super) const fn code(state: State) -> i64 {
+    state as i64
+}
+
+/// The state in a column.
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
+    let code: i64 = row.get(column)?;
+    usize::try_from(code)
+        .ok()
+        .and_then(|index| State::ALL.get(index).copied())
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, code))
+}
+
+/// The name in a column.
+pub(super) fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {
+    let text = row.get_ref(column)?.as_str()?;
+    Name::new(text).map_err(|error| invalid(column, error))
+}
+
+/// The id of a job of this number, with the name it was given in a column, if it was.
+pub(super) fn id(row: &Row<'_>, key: JobKey, column: usize) -> rusqlite::Result<JobId> {
+    if row.get_ref(column)?.as_str_or_null()?.is_none() {
+        Ok(JobId::Auto(key))
+    } else {
+        name(row, column).map(JobId::Chosen)
+    }
+}
+
+pub(super) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_millis)
+}
+
+pub(super) fn optional_timestamp(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row
+        .get::<_, Option<i64>>(column)?
+        .map(Timestamp::from_millis))
+}
+
+pub(super) fn optional_duration(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<Duration>> {
+    let millis: Option<i64> = row.get(column)?;
+    Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
+}
+
+pub(super) fn optional_backoff(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<BackoffPolicy>> {
+    let text = row.get_ref(column)?.as_str_or_null()?;
+    text.map(|text| text.parse().map_err(|error| invalid(column, error)))
+        .transpose()
+}
+
+pub(super) fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Json> {
+    row.get(column).map(Json::from_store)
+}
+
+/// Whole milliseconds, rounded up so that nothing happens too early.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
+/// Tags as they stand in their column: a JSON array, or nothing.
+pub(super) fn tags_text(tags: &[Name]) -> Option<String> {
+    let quoted = |tag: &Name| format!("\"{tag}\"");
+    (!tags.is_empty()).then(|| {
+        format!(
+            "[{}]",
+            tags.iter().map(quoted).collect::<Vec<_>>().join(",")
+        )
+    })
+}
+
+fn tags(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<Name>> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        Some(text) => serde_json::from_str(text).map_err(|error| invalid(column, error)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The columns that [`job`] reads, in its order; followed by whatever the caller adds.
+pub(super) const JOB_COLUMNS: &str = "key, state, lane, priority, token, attempts, max_attempts, \
+     worker, created_at, updated_at, run_at, started_at, finished_at, name, unique_key, timeout_ms, \
+     backoff, tags, cancel_reason, last_error, result, progress, payload";
+
+/// A whole job from [`JOB_COLUMNS`], but for the jobs it waits for.
+pub(super) fn job(
+    row: &Row<'_>,
+    lane: impl Fn(i64) -> Option<(Name, Name)>,
+) -> rusqlite::Result<Job> {
+    let key = JobKey(row.get(0)?);
+    let number = row.get(2)?;
+    let (queue, kind) = lane(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, number))?;
+    Ok(Job {
+        key,
+        state: state(row, 1)?,
+        queue,
+        kind,
+        priority: row.get(3)?,
+        token: Token(row.get(4)?),
+        attempts: row.get(5)?,
+        max_attempts: row.get(6)?,
+        worker: row.get::<_, Option<i64>>(7)?.map(WorkerKey),
+        created_at: timestamp(row, 8)?,
+        updated_at: timestamp(row, 9)?,
+        run_at: timestamp(row, 10)?,
+        started_at: optional_timestamp(row, 11)?,
+        finished_at: optional_timestamp(row, 12)?,
+        id: id(row, key, 13)?,
+        unique_key: row.get(14)?,
+        timeout: optional_duration(row, 15)?,
+        backoff: optional_backoff(row, 16)?,
+        tags: tags(row, 17)?,
+        waits_for: Vec::new(),
+        cancel_reason: row.get(18)?,
+        last_error: row.get(19)?,
+        result: row.get::<_, Option<String>>(20)?.map(Json::from_store),
+        progress: row.get::<_, Option<String>>(21)?.map(Json::from_store),
+        payload: json(row, 22)?,
+    })
+}
+
+fn invalid(
+    column: usize,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}

@@ -1,0 +1,362 @@
+//! Ending attempts: by their workers' verdicts, or because their workers died.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::row;
+use super::transaction::Tx;
+use crate::attempt::{Captured, Cause, Report};
+use crate::clock::Timestamp;
+use crate::id::{JobKey, Lease, Token, WorkerKey};
+use crate::state::{Event, State, transition};
+use crate::store::{Settlement, StoreError, Verdict};
+
+/// Applies the settlements; gives the leases that are no longer held.
+pub(super) fn settle(
+    tx: &mut Tx<'_>,
+    settlements: &[Settlement],
+) -> Result<Vec<Lease>, StoreError> {
+    let mut refused = Vec::new();
+    for settlement in settlements {
+        let held = match &settlement.verdict {
+            Verdict::Complete { result } => {
+                complete(tx, settlement, result.as_ref().map(|json| json.as_str()))?
+            }
+            _ => end(tx, settlement)?,
+        };
+        if !held {
+            refused.push(settlement.lease);
+        }
+    }
+    Ok(refused)
+}
+
+/// The shortest way, because most attempts take it: one statement, guarded by the token.
+fn complete(
+    tx: &mut Tx<'_>,
+    settlement: &Settlement,
+    result: Option<&str>,
+) -> Result<bool, StoreError> {
+    let Lease { key, token } = settlement.lease;
+    let completed = tx
+        .prepare(
+            "UPDATE queuectl_job
+             SET state = 3, started_at = ?3, finished_at = ?4, updated_at = ?4,
+                 result = ?5, lost_from = iif(?6, ifnull(lost_from, token), NULL),
+                 cancel_reason = NULL
+             WHERE key = ?1 AND token = ?2 AND state = 2
+             RETURNING lane, has_dependents, attempts, worker",
+        )?
+        .query_row(
+            params![
+                key.0,
+                token.0,
+                settlement.started_at.as_millis(),
+                tx.now.as_millis(),
+                result,
+                settlement.leftovers,
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .optional()?;
+    let Some((lane, has_dependents, number, worker)) = completed else {
+        return Ok(false);
+    };
+    tx.moved(lane, State::Processing, State::Completed);
+    if let Some(report) = settlement
+        .report
+        .as_deref()
+        .filter(|report| !report.is_bare_success())
+    {
+        let attempt = Ended {
+            lease: settlement.lease,
+            number,
+            started_at: settlement.started_at,
+        };
+        record(tx, &attempt, Option::map(worker, WorkerKey), report)?;
+    }
+    if has_dependents {
+        unblock_dependents(tx, key)?;
+    }
+    Ok(true)
+}
+
+/// A processing job, as far as ending its attempt needs it.
+struct Held {
+    lane: i64,
+    attempts: u32,
+    max_attempts: u32,
+    worker: Option<WorkerKey>,
+    priority: i64,
+    started_at: Timestamp,
+    lost_from: Option<Token>,
+    cancel_requested: bool,
+    last_error: Option<String>,
+}
+
+fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreError> {
+    let held = tx
+        .prepare(
+            "SELECT lane, attempts, max_attempts, worker, priority, started_at, lost_from,
+                    cancel_reason IS NOT NULL, last_error
+             FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state = 2",
+        )?
+        .query_row((key.0, token.0), |row| {
+            Ok(Held {
+                lane: row.get(0)?,
+                attempts: row.get(1)?,
+                max_attempts: row.get(2)?,
+                worker: row.get::<_, Option<i64>>(3)?.map(WorkerKey),
+                priority: row.get(4)?,
+                started_at: row::timestamp(row, 5)?,
+                lost_from: row.get::<_, Option<i64>>(6)?.map(Token),
+                cancel_requested: row.get(7)?,
+                last_error: row.get(8)?,
+            })
+        })
+        .optional()?;
+    Ok(held)
+}
+
+/// Where an attempt that did not complete leaves its job.
+struct Ending {
+    event: Event,
+    /// The attempt is given back.
+    refund: bool,
+    /// How long the job then waits.
+    delay: Duration,
+}
+
+impl Ending {
+    fn now(event: Event) -> Self {
+        Ending {
+            event,
+            refund: false,
+            delay: Duration::ZERO,
+        }
+    }
+}
+
+fn end(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
+    let Some(held) = held(tx, settlement.lease)? else {
+        return Ok(false);
+    };
+    let ending = match &settlement.verdict {
+        _ if held.cancel_requested => Ending::now(Event::Cancel),
+        Verdict::Fail { .. } if held.attempts >= held.max_attempts => Ending::now(Event::Exhaust),
+        Verdict::Fail { retry_in } => Ending {
+            delay: *retry_in,
+            ..Ending::now(Event::Fail)
+        },
+        Verdict::Die => Ending::now(Event::Exhaust),
+        Verdict::Snooze { wake_in } => Ending {
+            event: Event::Snooze,
+            refund: true,
+            delay: *wake_in,
+        },
+        Verdict::Release => Ending {
+            refund: true,
+            ..Ending::now(Event::Release)
+        },
+        Verdict::Cancel => Ending::now(Event::Cancel),
+        Verdict::Complete { .. } => Ending::now(Event::Complete),
+    };
+    let fallback;
+    let report = match settlement.report.as_deref() {
+        Some(report) => report,
+        None => {
+            fallback = Report::new(match ending.event {
+                Event::Snooze => Cause::Snoozed,
+                Event::Release => Cause::Interrupted,
+                Event::Cancel => Cause::Cancelled,
+                _ => Cause::Failed,
+            });
+            &fallback
+        }
+    };
+    let leftovers = settlement.leftovers;
+    finish(
+        tx,
+        settlement.lease,
+        &held,
+        &ending,
+        settlement.started_at,
+        report,
+        leftovers,
+    )?;
+    Ok(true)
+}
+
+/// Ends the attempt of a worker that died; gives the state in which its job is now.
+pub(super) fn lose(tx: &mut Tx<'_>, lease: Lease) -> Result<Option<State>, StoreError> {
+    let Some(held) = held(tx, lease)? else {
+        return Ok(None);
+    };
+    let ending = if held.cancel_requested {
+        Ending::now(Event::Cancel)
+    } else if held.attempts >= held.max_attempts {
+        Ending::now(Event::Exhaust)
+    } else {
+        Ending::now(Event::LoseLease)
+    };
+    let report = Report::failure(
+        Cause::LeaseLost,
+        "the worker died, or could not renew its lease in time",
+    );
+    finish(tx, lease, &held, &ending, held.started_at, &report, true).map(Some)
+}
+
+/// Gives a job back that its worker will not run: the attempt does not count.
+pub(super) fn release(tx: &mut Tx<'_>, lease: Lease) -> Result<(), StoreError> {
+    let Some(held) = held(tx, lease)? else {
+        return Ok(());
+    };
+    let event = if held.cancel_requested {
+        Event::Cancel
+    } else {
+        Event::Release
+    };
+    let ending = Ending {
+        refund: event == Event::Release,
+        ..Ending::now(event)
+    };
+    let report = Report::failure(Cause::Interrupted, "the worker stopped");
+    finish(tx, lease, &held, &ending, held.started_at, &report, false).map(drop)
+}
+
+fn finish(
+    tx: &mut Tx<'_>,
+    lease: Lease,
+    held: &Held,
+    ending: &Ending,
+    started_at: Timestamp,
+    report: &Report,
+    leftovers: bool,
+) -> Result<State, StoreError> {
+    let state = transition(State::Processing, ending.event)
+        .map_err(|refused| StoreError::Other(refused.into()))?;
+    let waits = ending.delay > Duration::ZERO;
+    let claim_rank = (!state.is_terminal() && !waits).then_some(-held.priority);
+    let run_boot = waits.then(|| (tx.boot + ending.delay).as_millis());
+    let lost_from = leftovers.then(|| held.lost_from.unwrap_or(lease.token).0);
+    let is_failure = !matches!(report.cause, Cause::Snoozed | Cause::Interrupted);
+    let last_error = match &report.error {
+        Some(error) if is_failure => Some(error.as_str()),
+        _ => held.last_error.as_deref(),
+    };
+    tx.execute(
+        "UPDATE queuectl_job
+         SET state = ?2, claim_rank = ?3, run_at = ?4, run_boot = ?5,
+             attempts = ?6, started_at = ?7, finished_at = ?8, updated_at = ?9, lost_from = ?10,
+             last_error = ?11
+         WHERE key = ?1",
+        params![
+            lease.key.0,
+            row::code(state),
+            claim_rank,
+            (tx.now + ending.delay).as_millis(),
+            run_boot,
+            held.attempts - u32::from(ending.refund),
+            started_at.as_millis(),
+            state.is_terminal().then_some(tx.now.as_millis()),
+            tx.now.as_millis(),
+            lost_from,
+            last_error,
+        ],
+    )?;
+    tx.moved(held.lane, State::Processing, state);
+    let attempt = Ended {
+        lease,
+        number: held.attempts,
+        started_at,
+    };
+    record(tx, &attempt, held.worker, report)?;
+    Ok(state)
+}
+
+/// Which attempt a record is about.
+struct Ended {
+    lease: Lease,
+    number: u32,
+    started_at: Timestamp,
+}
+
+fn record(
+    tx: &Tx<'_>,
+    attempt: &Ended,
+    worker: Option<WorkerKey>,
+    report: &Report,
+) -> Result<(), StoreError> {
+    let Lease { key, token } = attempt.lease;
+    tx.execute(
+        "INSERT OR REPLACE INTO queuectl_attempt
+             (job, token, number, worker, started_at, finished_at, cause, error, exit_code, signal)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            key.0,
+            token.0,
+            attempt.number,
+            worker.map(|worker| worker.0),
+            attempt.started_at.as_millis(),
+            tx.now.as_millis(),
+            report.cause.as_str(),
+            report.error,
+            report.exit_code,
+            report.signal,
+        ],
+    )?;
+    for (stream, output) in [(1, &report.stdout), (2, &report.stderr)] {
+        if *output != Captured::default() {
+            tx.execute(
+                "INSERT INTO queuectl_output (job, token, stream, total, incomplete, head, tail)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    key.0,
+                    token.0,
+                    stream,
+                    i64::try_from(output.total).unwrap_or(i64::MAX),
+                    output.incomplete,
+                    output.head,
+                    output.tail,
+                ],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The job has completed: those that waited for it alone become pending.
+fn unblock_dependents(tx: &mut Tx<'_>, parent: JobKey) -> Result<(), StoreError> {
+    let children = tx
+        .prepare("DELETE FROM queuectl_dependency WHERE parent = ?1 RETURNING child")?
+        .query_map([parent.0], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    for child in children {
+        let unblocked = tx
+            .prepare(
+                "UPDATE queuectl_job SET blockers = blockers - 1 WHERE key = ?1
+                 RETURNING lane, state, blockers",
+            )?
+            .query_row([child], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, i64>(2)?,
+                ))
+            })
+            .optional()?;
+        if let Some((lane, row::BLOCKED, 0)) = unblocked {
+            // What has to wait for a moment as well stays out of the claim index until then.
+            tx.execute(
+                "UPDATE queuectl_job
+                 SET state = 0, updated_at = ?2,
+                     claim_rank = iif(ifnull(run_boot <= ?3, run_at <= ?2), -priority, NULL)
+                 WHERE key = ?1",
+                (child, tx.now.as_millis(), tx.boot.as_millis()),
+            )?;
+            tx.moved(lane, State::Blocked, State::Pending);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The one connection that writes, and a transaction on it.
+//!
+//! Every transaction is IMMEDIATE: a transaction that begins by reading and then writes is refused
+//! by SQLite at once, whatever the busy timeout, when somebody else has written meanwhile. Nothing
+//! but SQL runs inside of one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, Connection, Params};
+
+use super::catalogue::Catalogue;
+use super::error::copy;
+use super::gate::{Gate, Pass};
+use super::open::FileIdentity;
+use crate::clock::{BootTime, Clock, Timestamp};
+use crate::state::State;
+use crate::store::StoreError;
+
+pub(super) struct Writer {
+    connection: Connection,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+    path: PathBuf,
+    opened: FileIdentity,
+    catalogue: Catalogue,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        path: PathBuf,
+        opened: FileIdentity,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let gate = Gate::new(&path);
+        Writer {
+            connection,
+            gate,
+            clock,
+            path,
+            opened,
+            catalogue: Catalogue::default(),
+        }
+    }
+
+    /// Opens a transaction when it is this process's turn.
+    pub(super) fn begin(&mut self) -> Result<Tx<'_>, StoreError> {
+        // In WAL mode SQLite does not notice that its file was deleted or replaced: it would go on
+        // acknowledging writes that nobody will ever read.
+        if FileIdentity::of(&self.path).ok() != Some(self.opened) {
+            return Err(StoreError::Replaced(self.path.clone()));
+        }
+        let pass = self.gate.pass();
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])?;
+        let tx = Tx {
+            connection: &self.connection,
+            catalogue: &mut self.catalogue,
+            now: self.clock.now(),
+            boot: self.clock.boot(),
+            counts: Vec::new(),
+            broken: None,
+            _pass: pass,
+        };
+        let boot_id = self.clock.boot_id();
+        if let Err(error) = tx.catalogue.refresh(tx.connection, &boot_id) {
+            tx.rollback();
+            return Err(error);
+        }
+        Ok(tx)
+    }
+}
+
+/// An open transaction. Rolls back when dropped.
+pub(super) struct Tx<'a> {
+    connection: &'a Connection,
+    /// Queues, lanes and settings, as they are in this transaction.
+    pub(super) catalogue: &'a mut Catalogue,
+    /// The wall clock, read once: everything in a transaction happens at one time.
+    pub(super) now: Timestamp,
+    /// The boot clock, read at the same time.
+    pub(super) boot: BootTime,
+    /// What has to be added to the counters before the commit.
+    counts: Vec<(i64, State, i64)>,
+    /// The error by which SQLite has rolled the whole transaction back on its own.
+    broken: Option<rusqlite::Error>,
+    _pass: Pass<'a>,
+}
+
+impl<'a> Tx<'a> {
+    /// A statement, prepared once for the life of the connection.
+    pub(super) fn prepare(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'a>> {
+        self.connection.prepare_cached(sql)
+    }
+
+    /// Runs a statement; the number of rows it changed.
+    pub(super) fn execute(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+    ) -> rusqlite::Result<usize> {
+        self.prepare(sql)?.execute(params)
+    }
+
+    /// The connection, for what only reads.
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    /// Reads the catalogue again, after a change that its copy in memory does not have.
+    pub(super) fn reload_catalogue(&mut self) -> Result<(), StoreError> {
+        self.catalogue.reload(self.connection)
+    }
+
+    /// The key of the row that was inserted last.
+    pub(super) fn last_key(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    /// Notes that a lane has `by` more jobs in a state.
+    pub(super) fn count(&mut self, lane: i64, state: State, by: i64) {
+        match self
+            .counts
+            .iter_mut()
+            .find(|(l, s, _)| (*l, *s) == (lane, state))
+        {
+            Some((_, _, n)) => *n += by,
+            None => self.counts.push((lane, state, by)),
+        }
+    }
+
+    /// Notes that a job has moved.
+    pub(super) fn moved(&mut self, lane: i64, from: State, to: State) {
+        self.count(lane, from, -1);
+        self.count(lane, to, 1);
+    }
+
+    /// Applies a write that is undone if it fails, while the rest of the transaction goes on.
+    pub(super) fn nested<T>(
+        &mut self,
+        write: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some(error) = &self.broken {
+            return Err(copy(error).into());
+        }
+        self.execute("SAVEPOINT nested", [])?;
+        let counts = self.counts.clone();
+        let epoch = self.catalogue.epoch();
+        let answer = write(self);
+        if answer.is_err() {
+            self.counts = counts;
+            if let Err(error) = self.execute("ROLLBACK TO nested", []) {
+                // SQLite has rolled the whole transaction back, as it does when the disk is full.
+                self.broken = Some(copy(&error));
+                return answer;
+            }
+            // What the write has added to the catalogue is gone with it.
+            if self.catalogue.epoch() != epoch {
+                self.catalogue.reload(self.connection)?;
+            }
+        }
+        if let Err(error) = self.execute("RELEASE nested", []) {
+            self.broken = Some(copy(&error));
+            return answer.and_then(|_| Err(error.into()));
+        }
+        answer
+    }
+
+    /// Writes the counters and commits. An error means that nobody knows whether it happened, but
+    /// for those that [`commit_error`](super::error::commit_error) tells apart.
+    pub(super) fn commit(mut self) -> Result<(), rusqlite::Error> {
+        let committed = match self.broken.take() {
+            Some(error) => Err(error),
+            None => self
+                .flush_counts()
+                .and_then(|()| self.execute("COMMIT", []).map(drop)),
+        };
+        // On an error the transaction may still be open; dropping it rolls it back.
+        committed.inspect_err(|_| self.catalogue.forget())
+    }
+
+    /// Undoes everything.
+    pub(super) fn rollback(self) {
+        drop(self);
+    }
+
+    fn flush_counts(&mut self) -> rusqlite::Result<()> {
+        let mut update =
+            self.prepare("UPDATE queuectl_count SET n = n + ?3 WHERE lane = ?1 AND state = ?2")?;
+        for (lane, state, by) in self.counts.drain(..).filter(|(_, _, by)| *by != 0) {
+            update.execute((lane, super::row::code(state), by))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tx<'_> {
+    fn drop(&mut self) {
+        if !self.connection.is_autocommit() {
+            self.catalogue.forget();
+            // If even this fails, the next BEGIN will, and say why.
+            let _ = self.execute("ROLLBACK", []);
+        }
+    }
+}
