@@ -11,6 +11,7 @@ mod settings;
 mod sqlite;
 mod state;
 pub mod store;
+pub mod worker;
 
 pub use attempt::{Attempt, Captured, Cause, Report};
 pub use backoff::{BackoffPolicy, Curve, InvalidBackoff};
@@ -28,3 +29,4 @@ pub use settings::{
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use state::{Event, RefusedTransition, State, UnknownState, transition};
 pub use store::{BoxError, Store, StoreError};
+pub use worker::{Observer, Stopper, Summary, Worker, WorkerEvent, WorkerOptions};

@@ -222,7 +222,8 @@ pub(super) fn release(tx: &mut Tx<'_>, lease: Lease) -> Result<(), StoreError> {
         ..Ending::now(event)
     };
     let report = Report::failure(Cause::Interrupted, "the worker stopped");
-    finish(tx, lease, &held, &ending, held.started_at, &report, false).map(drop)
+    // It may have begun, or not have cleaned up after another: nobody is here to say.
+    finish(tx, lease, &held, &ending, held.started_at, &report, true).map(drop)
 }
 
 fn finish(

@@ -1,0 +1,772 @@
+//! What a worker does next.
+//!
+//! [`Steps`] is everything a worker process knows, and nothing that it does: it is told what has
+//! happened and at what time, and names one [`Action`]. It never sleeps, spawns, reads a clock or
+//! calls the store, so a simulator can drive the very code that runs in production, in any order
+//! and at any time. `threads` carries the actions out for real.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::verdict::{outcome, settlement};
+use crate::attempt::{Cause, Report};
+use crate::clock::{BootTime, Timestamp};
+use crate::handler::{Finished, StopCause};
+use crate::id::{JobId, Lease, WorkerKey};
+use crate::job::{Claimed, Json};
+use crate::settings::Settings;
+use crate::state::State;
+use crate::store::{
+    Exchanged, Orders, Progress, Rescued, Settlement, StopMode, StoreError, Verdict,
+};
+
+/// How often a worker looks for dead ones, and for work that nobody told it of.
+const TICK: Duration = Duration::from_secs(1);
+/// How soon after a change the worker asks again whether it is to cancel or to stop.
+const ORDERS_PAUSE: Duration = Duration::from_millis(50);
+/// The pause after the store has failed; it doubles with each further failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often in a row the store may fail in a way that does not pass by itself.
+const FAILURES_MAX: u32 = 5;
+/// The most jobs that one worker holds at a time, when each takes next to no time.
+const AHEAD_MAX: usize = 256;
+/// When nothing has moved for so long, jobs that are held in advance are given back.
+const SLOW: Duration = Duration::from_millis(100);
+/// A job that takes longer is not one to hold others behind.
+const QUICK: Duration = Duration::from_millis(5);
+
+/// One thing for a worker process to do. Each has a method of [`Steps`] that takes the answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// Register so many workers: [`Steps::registered`].
+    Register(usize),
+    /// Read the settings: [`Steps::configured`].
+    Configure,
+    /// Renew the leases: [`Steps::renewed`].
+    Renew(Vec<WorkerKey>),
+    /// Ask what is wanted: [`Steps::ordered`].
+    Orders(Vec<WorkerKey>),
+    /// Free the jobs of dead workers: [`Steps::rescued`].
+    Rescue,
+    /// Delete what has outlived its retention: [`Steps::pruned`].
+    Prune,
+    /// Find out what is held, after a call of unknown outcome: [`Steps::reconciled`].
+    Reconcile(Vec<WorkerKey>),
+    /// Settle what has finished, and claim for these workers if there are any:
+    /// [`Steps::exchanged`].
+    Exchange {
+        /// What has finished. Goes back with the answer.
+        settle: Vec<Settlement>,
+        /// How many jobs each worker wants.
+        claim: Vec<(WorkerKey, usize)>,
+    },
+    /// Record progress: [`Steps::noted`].
+    Note(Vec<Progress>),
+    /// Find out whether anything is left to do: [`Steps::counted`].
+    Count,
+    /// Begin these attempts, in this order. Each ends with [`Steps::finished`].
+    Start(Vec<Claimed>),
+    /// Take back the attempts that have not begun: [`Steps::recalled`].
+    Recall,
+    /// Tell running attempts to end.
+    Raise(Vec<(Lease, StopCause)>),
+    /// Tell whoever observes.
+    Tell(Notice),
+    /// Wait for news, at most until this time.
+    Wait(BootTime),
+    /// End the registration: [`Steps::deregistered`].
+    Deregister(Vec<WorkerKey>),
+    /// Nothing, ever again.
+    End,
+}
+
+/// What there is to tell.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// An attempt was settled.
+    Settled(Box<Settled>),
+    /// The lease of an attempt is lost.
+    LeaseLost(JobId),
+    /// A job was freed from a dead worker.
+    Rescued(Rescued),
+    /// The store has failed; it is tried again.
+    StoreFailed(StoreError),
+    /// No more jobs are claimed.
+    Stopping(StopMode),
+}
+
+/// A settled attempt.
+#[derive(Debug)]
+pub struct Settled {
+    /// The attempt.
+    pub job: Claimed,
+    /// Where the job stands now.
+    pub state: State,
+    /// When it runs again, if it does.
+    pub retry_in: Option<Duration>,
+    /// How long the attempt took.
+    pub took: Duration,
+    /// How it ended.
+    pub report: Report,
+}
+
+/// How often each ending has occurred.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Attempts that completed their jobs.
+    pub completed: u64,
+    /// Attempts that failed and will be retried.
+    pub failed: u64,
+    /// Attempts after which the job was dead.
+    pub dead: u64,
+    /// Attempts of jobs that were cancelled.
+    pub cancelled: u64,
+    /// Attempts that were given back: snoozed, interrupted, or never begun.
+    pub released: u64,
+    /// Attempts whose lease was lost.
+    pub lost: u64,
+}
+
+/// How a worker process is to work.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many workers.
+    pub workers: usize,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// End when nothing is left to do.
+    pub drain: bool,
+}
+
+/// One attempt that this process holds.
+#[derive(Debug)]
+struct Held {
+    job: Claimed,
+    took: Duration,
+    told: Option<StopCause>,
+    finished: bool,
+}
+
+/// A worker process between two steps.
+#[derive(Debug)]
+pub struct Steps {
+    plan: Plan,
+    settings: Settings,
+    configured: bool,
+    workers: Vec<WorkerKey>,
+    /// When the leases were last extended: the time before that call, so that they never seem to
+    /// last longer than they do.
+    renewed_at: BootTime,
+    held: HashMap<Lease, Held>,
+
+    // What has been decided and not yet been done.
+    settle: Vec<Settlement>,
+    start: Vec<Claimed>,
+    raise: Vec<(Lease, StopCause)>,
+    notes: HashMap<Lease, Json>,
+    tell: VecDeque<Notice>,
+    recall: bool,
+    reconcile: bool,
+    prune: bool,
+    count: bool,
+
+    /// There may be something to claim.
+    hungry: bool,
+    /// Something has changed since the worker asked what is wanted of it.
+    changed: bool,
+    /// How many jobs a worker holds at a time.
+    ahead: usize,
+    /// When attempts were last settled or claimed.
+    moved_at: BootTime,
+    next_due: Option<BootTime>,
+    ordered_at: Option<BootTime>,
+    ticked_at: Option<BootTime>,
+    failures: u32,
+    pause_until: Option<BootTime>,
+    stop: Option<(StopMode, BootTime)>,
+    fatal: Option<StoreError>,
+    ended: bool,
+    summary: Summary,
+}
+
+impl Steps {
+    /// A worker process that has done nothing yet.
+    pub fn new(plan: Plan, now: BootTime) -> Self {
+        Steps {
+            plan,
+            settings: Settings::default(),
+            configured: false,
+            workers: Vec::new(),
+            renewed_at: now,
+            held: HashMap::new(),
+            settle: Vec::new(),
+            start: Vec::new(),
+            raise: Vec::new(),
+            notes: HashMap::new(),
+            tell: VecDeque::new(),
+            recall: false,
+            reconcile: false,
+            prune: false,
+            count: plan.drain,
+            hungry: true,
+            changed: false,
+            ahead: 1,
+            moved_at: now,
+            next_due: None,
+            ordered_at: None,
+            ticked_at: None,
+            failures: 0,
+            pause_until: None,
+            stop: None,
+            fatal: None,
+            ended: false,
+            summary: Summary::default(),
+        }
+    }
+
+    /// What to do at time `now`.
+    pub fn next(&mut self, now: BootTime) -> Action {
+        if let Some(notice) = self.tell.pop_front() {
+            return Action::Tell(notice);
+        }
+        if self.ended {
+            return Action::End;
+        }
+        self.fence(now);
+        self.hurry(now);
+        self.share(now);
+        if !self.raise.is_empty() {
+            return Action::Raise(std::mem::take(&mut self.raise));
+        }
+        if std::mem::take(&mut self.recall) {
+            return Action::Recall;
+        }
+        if !self.start.is_empty() {
+            return Action::Start(std::mem::take(&mut self.start));
+        }
+        if self.fatal.is_some() {
+            return self.wind_up_without_store(now);
+        }
+        let paused = self.pause_until.is_some_and(|until| now < until);
+        if !paused && let Some(call) = self.next_call(now) {
+            return call;
+        }
+        Action::Wait(self.next_time(now))
+    }
+
+    /// The next call of the store, if one is due.
+    fn next_call(&mut self, now: BootTime) -> Option<Action> {
+        if !self.configured {
+            return Some(Action::Configure);
+        }
+        if self.stop.is_none() && self.workers.len() < self.plan.workers {
+            return Some(Action::Register(self.plan.workers - self.workers.len()));
+        }
+        if !self.workers.is_empty() && now >= self.renew_due() {
+            return Some(Action::Renew(self.workers.clone()));
+        }
+        if self.reconcile {
+            return Some(Action::Reconcile(self.workers.clone()));
+        }
+        if self.orders_due().is_some_and(|due| now >= due) {
+            self.changed = false;
+            self.ordered_at = Some(now);
+            return Some(Action::Orders(self.workers.clone()));
+        }
+        if self.ticked_at.is_none_or(|ticked| now >= ticked + TICK) {
+            self.ticked_at = Some(now);
+            self.hungry = true;
+            self.changed = true;
+            self.count = self.plan.drain;
+            self.prune = true;
+            return Some(Action::Rescue);
+        }
+        if std::mem::take(&mut self.prune) {
+            let Settings {
+                retention_completed,
+                retention_dead,
+                ..
+            } = self.settings;
+            let keeps_all = retention_completed.is_none() && retention_dead.is_none();
+            if !keeps_all && self.stop.is_none() {
+                return Some(Action::Prune);
+            }
+        }
+        if !self.notes.is_empty() {
+            let notes = self
+                .notes
+                .drain()
+                .map(|(lease, value)| Progress { lease, value });
+            return Some(Action::Note(notes.collect()));
+        }
+        if self.next_due.is_some_and(|due| now >= due) {
+            self.next_due = None;
+            self.hungry = true;
+        }
+        let claim = if self.hungry {
+            self.wants()
+        } else {
+            Vec::new()
+        };
+        if !self.settle.is_empty() || !claim.is_empty() {
+            let settle = std::mem::take(&mut self.settle);
+            return Some(Action::Exchange { settle, claim });
+        }
+        if self.stop.is_some() && self.held.is_empty() {
+            return Some(Action::Deregister(self.workers.clone()));
+        }
+        if self.count && self.stop.is_none() && self.held.is_empty() && !self.hungry {
+            self.count = false;
+            return Some(Action::Count);
+        }
+        None
+    }
+
+    /// A store that is gone for good can be told nothing: what runs is left to end by itself.
+    fn wind_up_without_store(&mut self, now: BootTime) -> Action {
+        self.held.retain(|_, held| !held.finished);
+        if self.held.is_empty() {
+            self.ended = true;
+            return Action::End;
+        }
+        Action::Wait(now + TICK)
+    }
+
+    /// A worker that cannot renew tells its attempts to end before its lease does: after that,
+    /// another worker may run them.
+    fn fence(&mut self, now: BootTime) {
+        if now >= self.fence_time() {
+            self.raise_all(&StopCause::LeaseLost, |_| true);
+        }
+    }
+
+    fn fence_time(&self) -> BootTime {
+        self.renewed_at + (self.plan.lease - self.plan.lease / 6)
+    }
+
+    /// When the time to finish is over, whatever still runs is told to end.
+    fn hurry(&mut self, now: BootTime) {
+        match self.stop {
+            Some((StopMode::Grace, since)) if now >= since + self.settings.grace => {
+                self.stop = Some((StopMode::Now, since));
+            }
+            Some((StopMode::Now, _)) => {}
+            _ => return,
+        }
+        if matches!(self.stop, Some((StopMode::Now, _))) {
+            self.raise_all(&StopCause::Shutdown, |held| held.told.is_none());
+        }
+    }
+
+    /// Jobs that are held in advance while those before them take long are given back, so that
+    /// others may run them.
+    fn share(&mut self, now: BootTime) {
+        if self.ahead > 1 && !self.held.is_empty() && now >= self.moved_at + SLOW {
+            self.ahead = 1;
+            self.recall = true;
+        }
+    }
+
+    fn raise_all(&mut self, cause: &StopCause, which: impl Fn(&Held) -> bool) {
+        for (lease, held) in &mut self.held {
+            if !held.finished && held.told.as_ref() != Some(cause) && which(held) {
+                held.told = Some(cause.clone());
+                self.raise.push((*lease, cause.clone()));
+            }
+        }
+    }
+
+    fn renew_due(&self) -> BootTime {
+        self.renewed_at + self.plan.lease / 3
+    }
+
+    fn orders_due(&self) -> Option<BootTime> {
+        let due = self
+            .ordered_at
+            .map_or(BootTime::from_millis(0), |at| at + ORDERS_PAUSE);
+        (self.changed && !self.workers.is_empty()).then_some(due)
+    }
+
+    /// How many jobs each worker can take: it is asked for when half of what it holds is done.
+    fn wants(&self) -> Vec<(WorkerKey, usize)> {
+        if self.stop.is_some() {
+            return Vec::new();
+        }
+        let mut holds: HashMap<WorkerKey, usize> = HashMap::new();
+        for held in self.held.values().filter(|held| !held.finished) {
+            *holds.entry(held.job.worker).or_default() += 1;
+        }
+        let want = |worker| {
+            let holds = holds.get(&worker).copied().unwrap_or(0);
+            if holds <= self.ahead / 2 {
+                self.ahead - holds
+            } else {
+                0
+            }
+        };
+        let wants = self.workers.iter().map(|&worker| (worker, want(worker)));
+        wants.filter(|(_, want)| *want > 0).collect()
+    }
+
+    /// When there is something to do that nobody will tell of.
+    fn next_time(&self, now: BootTime) -> BootTime {
+        if let Some(until) = self.pause_until
+            && now < until
+        {
+            let fence = if self.held.is_empty() {
+                until
+            } else {
+                self.fence_time()
+            };
+            // A fence that has been passed has been seen to.
+            return if fence > now { until.min(fence) } else { until };
+        }
+        let hurry = match self.stop {
+            Some((StopMode::Grace, since)) => Some(since + self.settings.grace),
+            _ => None,
+        };
+        let tick = self.ticked_at.map_or(now, |ticked| ticked + TICK);
+        let due = self.next_due.filter(|_| !self.wants().is_empty());
+        let share = (self.ahead > 1 && !self.held.is_empty()).then(|| self.moved_at + SLOW);
+        let times = [
+            Some(tick),
+            Some(self.renew_due()),
+            self.orders_due(),
+            due,
+            hurry,
+            share,
+        ];
+        times.into_iter().flatten().min().unwrap_or(tick)
+    }
+
+    /// The answer to [`Action::Register`]; `asked_at` is the time before the call.
+    pub fn registered(
+        &mut self,
+        asked_at: BootTime,
+        now: BootTime,
+        answer: Result<Vec<WorkerKey>, StoreError>,
+    ) {
+        if let Some(workers) = self.answered(now, answer) {
+            if self.workers.is_empty() {
+                self.renewed_at = asked_at;
+            }
+            self.workers.extend(workers);
+            self.hungry = true;
+        }
+    }
+
+    /// The answer to [`Action::Configure`].
+    pub fn configured(&mut self, now: BootTime, answer: Result<Settings, StoreError>) {
+        if let Some(settings) = self.answered(now, answer) {
+            self.settings = settings;
+            self.configured = true;
+        }
+    }
+
+    /// The answer to [`Action::Renew`]; `asked_at` is the time before the call.
+    pub fn renewed(
+        &mut self,
+        asked_at: BootTime,
+        now: BootTime,
+        answer: Result<Orders, StoreError>,
+    ) {
+        if let Some(orders) = self.answered(now, answer) {
+            self.renewed_at = asked_at;
+            // A setting that has been changed holds from the next renewal on.
+            self.configured = false;
+            self.obey(now, orders);
+        }
+    }
+
+    /// The answer to [`Action::Orders`].
+    pub fn ordered(&mut self, now: BootTime, answer: Result<Orders, StoreError>) {
+        if let Some(orders) = self.answered(now, answer) {
+            self.obey(now, orders);
+        }
+    }
+
+    fn obey(&mut self, now: BootTime, orders: Orders) {
+        if !orders.lost.is_empty() {
+            self.workers.retain(|worker| !orders.lost.contains(worker));
+            let lost = |held: &Held| orders.lost.contains(&held.job.worker);
+            self.raise_all(&StopCause::LeaseLost, lost);
+        }
+        for (lease, reason) in orders.cancel {
+            if let Some(held) = self.held.get_mut(&lease)
+                && held.told.is_none()
+                && !held.finished
+            {
+                let cause = StopCause::Cancelled(reason);
+                held.told = Some(cause.clone());
+                self.raise.push((lease, cause));
+            }
+        }
+        // One process has one end: its workers stop together, as hard as the hardest wish.
+        if let Some(mode) = orders.stop.into_iter().map(|(_, mode)| mode).max() {
+            self.stop(now, mode);
+        }
+    }
+
+    /// The answer to [`Action::Rescue`].
+    pub fn rescued(&mut self, now: BootTime, answer: Result<Vec<Rescued>, StoreError>) {
+        if let Some(rescued) = self.answered(now, answer) {
+            self.tell.extend(rescued.into_iter().map(Notice::Rescued));
+        }
+    }
+
+    /// The answer to [`Action::Prune`].
+    pub fn pruned(&mut self, now: BootTime, answer: Result<u64, StoreError>) {
+        self.answered(now, answer);
+    }
+
+    /// The answer to [`Action::Note`].
+    pub fn noted(&mut self, now: BootTime, answer: Result<Vec<Lease>, StoreError>) {
+        // A lease that was lost is found out when its attempt is settled.
+        self.answered(now, answer);
+    }
+
+    /// The answer to [`Action::Count`]: how many jobs are left that this process may have to run.
+    pub fn counted(&mut self, now: BootTime, answer: Result<u64, StoreError>) {
+        if self.answered(now, answer) == Some(0) {
+            self.stop(now, StopMode::Finish);
+        }
+    }
+
+    /// The answer to [`Action::Exchange`], with the settlements that it had.
+    pub fn exchanged(
+        &mut self,
+        now: BootTime,
+        settle: Vec<Settlement>,
+        wanted: usize,
+        answer: Result<Exchanged, StoreError>,
+    ) {
+        let exchanged = match answer {
+            Ok(exchanged) => exchanged,
+            Err(error) => {
+                // All of it will be said again. What was claimed, if it was, is not known here.
+                self.settle.extend(settle);
+                self.reconcile = true;
+                self.failed(now, error);
+                return;
+            }
+        };
+        self.failures = 0;
+        if !settle.is_empty() || !exchanged.claimed.is_empty() {
+            self.moved_at = now;
+        }
+        for settlement in settle {
+            let lost = exchanged.refused.contains(&settlement.lease);
+            self.settled(settlement, lost);
+        }
+        if wanted > 0 {
+            let full = exchanged.claimed.len() >= wanted;
+            self.hungry = full;
+            self.ahead = if full {
+                (self.ahead * 2).min(AHEAD_MAX)
+            } else {
+                self.ahead
+            };
+            self.next_due = exchanged.next_due.map(|due| now + due);
+            self.count = self.plan.drain;
+        }
+        for job in exchanged.claimed {
+            let held = Held {
+                job: job.clone(),
+                took: Duration::ZERO,
+                told: None,
+                finished: false,
+            };
+            self.held.insert(job.lease, held);
+            self.start.push(job);
+        }
+    }
+
+    fn settled(&mut self, settlement: Settlement, lost: bool) {
+        let Some(held) = self.held.remove(&settlement.lease) else {
+            return;
+        };
+        if lost {
+            self.summary.lost += 1;
+            self.tell.push_back(Notice::LeaseLost(held.job.id));
+            return;
+        }
+        let (state, retry_in) = outcome(&held.job, &settlement.verdict);
+        match state {
+            State::Completed => self.summary.completed += 1,
+            State::Failed => self.summary.failed += 1,
+            State::Dead => self.summary.dead += 1,
+            State::Cancelled => self.summary.cancelled += 1,
+            _ => self.summary.released += 1,
+        }
+        let report = settlement
+            .report
+            .map_or_else(|| Report::new(Cause::Succeeded), |r| *r);
+        let settled = Settled {
+            job: held.job,
+            state,
+            retry_in,
+            took: held.took,
+            report,
+        };
+        self.tell.push_back(Notice::Settled(Box::new(settled)));
+    }
+
+    /// The answer to [`Action::Reconcile`]: everything that the store says is held.
+    pub fn reconciled(
+        &mut self,
+        now: BootTime,
+        wall: Timestamp,
+        answer: Result<Vec<Lease>, StoreError>,
+    ) {
+        let Some(leases) = self.answered(now, answer) else {
+            return;
+        };
+        self.reconcile = false;
+        let settling: Vec<Lease> = self
+            .settle
+            .iter()
+            .map(|settlement| settlement.lease)
+            .collect();
+        for lease in leases
+            .into_iter()
+            .filter(|lease| !self.held.contains_key(lease))
+        {
+            if !settling.contains(&lease) {
+                // Claimed by a call whose answer never came: nobody runs it.
+                self.settle.push(unbegun(lease, wall, true));
+            }
+        }
+    }
+
+    /// The answer to [`Action::Deregister`].
+    pub fn deregistered(&mut self, now: BootTime, answer: Result<(), StoreError>) {
+        if self.answered(now, answer).is_some() {
+            self.workers.clear();
+            self.ended = true;
+        }
+    }
+
+    /// The answer to [`Action::Recall`]: the attempts that will not begin.
+    pub fn recalled(&mut self, wall: Timestamp, leases: &[Lease]) {
+        for lease in leases {
+            if let Some(held) = self.held.get_mut(lease) {
+                held.finished = true;
+                self.settle
+                    .push(unbegun(*lease, wall, held.job.lost_from.is_some()));
+            }
+        }
+    }
+
+    /// An attempt has ended. `random` in `[0, 1)` decides the jitter of its backoff.
+    pub fn finished(
+        &mut self,
+        lease: Lease,
+        finished: Finished,
+        started_at: Timestamp,
+        took: Duration,
+        random: f64,
+    ) {
+        let Some(held) = self.held.get_mut(&lease) else {
+            return;
+        };
+        held.finished = true;
+        held.took = took;
+        if took > QUICK && self.ahead > 1 {
+            self.ahead = 1;
+            self.recall = true;
+        }
+        self.settle.push(settlement(
+            &held.job,
+            finished,
+            started_at,
+            &self.settings,
+            random,
+        ));
+    }
+
+    /// A running attempt says how far it is.
+    pub fn progressed(&mut self, lease: Lease, value: Json) {
+        if self.held.get(&lease).is_some_and(|held| !held.finished) {
+            self.notes.insert(lease, value);
+        }
+    }
+
+    /// Something in the store has changed.
+    pub fn woken(&mut self) {
+        self.hungry = true;
+        self.changed = true;
+        self.count = self.plan.drain;
+    }
+
+    /// The worker is to stop; a harder way overrules a softer one.
+    pub fn stop(&mut self, now: BootTime, mode: StopMode) {
+        if self.stop.is_some_and(|(known, _)| known >= mode) {
+            return;
+        }
+        self.stop = Some((mode, now));
+        self.recall = true;
+        self.tell.push_back(Notice::Stopping(mode));
+    }
+
+    /// What the worker has done so far.
+    pub fn summary(&self) -> Summary {
+        self.summary
+    }
+
+    /// The workers that are registered.
+    pub fn workers(&self) -> &[WorkerKey] {
+        &self.workers
+    }
+
+    /// Why the worker has given up, if it has.
+    pub fn into_error(self) -> Option<StoreError> {
+        self.fatal
+    }
+
+    fn answered<T>(&mut self, now: BootTime, answer: Result<T, StoreError>) -> Option<T> {
+        match answer {
+            Ok(value) => {
+                self.failures = 0;
+                Some(value)
+            }
+            Err(error) => {
+                self.failed(now, error);
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, now: BootTime, error: StoreError) {
+        self.failures += 1;
+        let hopeless = matches!(
+            error,
+            StoreError::Replaced(_) | StoreError::Corrupt(_) | StoreError::ReadOnly(_)
+        );
+        if hopeless || (!error.is_transient() && self.failures >= FAILURES_MAX) {
+            self.stop(now, StopMode::Finish);
+            self.fatal = Some(error);
+            return;
+        }
+        let doublings = self.failures.min(10) - 1;
+        let pause = RETRY_PAUSE
+            .saturating_mul(1 << doublings)
+            .min(RETRY_PAUSE_MAX);
+        self.pause_until = Some(now + pause);
+        self.tell.push_back(Notice::StoreFailed(error));
+    }
+}
+
+/// An attempt that never began, given back; what it was to clean up is still there.
+fn unbegun(lease: Lease, at: Timestamp, leftovers: bool) -> Settlement {
+    let report = Report::failure(Cause::Interrupted, "the attempt did not begin");
+    Settlement {
+        lease,
+        verdict: Verdict::Release,
+        started_at: at,
+        report: Some(Box::new(report)),
+        leftovers,
+    }
+}

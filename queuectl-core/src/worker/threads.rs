@@ -1,0 +1,507 @@
+//! Carries out what [`step`](super::step) decides: the one file that owns threads and waiting.
+//!
+//! One thread steps, and alone talks to the store; each worker has a thread that runs handlers. They
+//! meet at a line of jobs to begin and at an inbox of news. Handlers that are async would be a second
+//! way to carry out `Start`, beside the line; nothing else would change.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::step::{Action, Notice, Plan, Steps, Summary};
+use super::{Observer, WorkerEvent, WorkerOptions};
+use crate::clock::{BootTime, Clock, Timestamp};
+use crate::handler::{Context, Finished, Handlers, StopSignal};
+use crate::id::{Lease, Name, WorkerKey};
+use crate::job::{Claimed, Json};
+use crate::random;
+use crate::state::State;
+use crate::store::{ClaimRequest, Queues, Registration, StopMode, Store, StoreError, Waker};
+
+/// The longest wait without looking at the clock: time passes on the boot clock also while the
+/// machine sleeps and no condition variable counts.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// News for the stepping thread.
+#[derive(Default)]
+pub(super) struct Inbox {
+    news: Mutex<News>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct News {
+    finished: Vec<Ended>,
+    progress: Vec<(Lease, Json)>,
+    changed: bool,
+    stop: Option<StopMode>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.finished.is_empty() && self.progress.is_empty() && !self.changed && self.stop.is_none()
+    }
+}
+
+/// An attempt that a handler has ended.
+struct Ended {
+    lease: Lease,
+    finished: Finished,
+    started_at: Timestamp,
+    took: Duration,
+}
+
+impl Inbox {
+    pub(super) fn stop(&self, mode: StopMode) {
+        self.put(|news| news.stop = news.stop.max(Some(mode)));
+    }
+
+    fn put(&self, change: impl FnOnce(&mut News)) {
+        let mut news = lock(&self.news);
+        let waiting = news.is_empty();
+        change(&mut news);
+        drop(news);
+        // Whoever reads takes everything, so it has to be woken for the first piece only.
+        if waiting {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn take(&self) -> News {
+        std::mem::take(&mut lock(&self.news))
+    }
+
+    fn wait(&self, timeout: Duration) -> News {
+        let news = lock(&self.news);
+        let waited = self
+            .arrived
+            .wait_timeout_while(news, timeout, |news| news.is_empty());
+        let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut news)
+    }
+}
+
+/// The jobs that are to begin, in order.
+#[derive(Default)]
+struct Line {
+    jobs: Mutex<Jobs>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<(Claimed, Arc<StopSignal>)>,
+    closed: bool,
+}
+
+impl Line {
+    fn next(&self) -> Option<(Claimed, Arc<StopSignal>)> {
+        let mut jobs = lock(&self.jobs);
+        loop {
+            if let Some(job) = jobs.waiting.pop_front() {
+                return Some(job);
+            }
+            if jobs.closed {
+                return None;
+            }
+            jobs = self
+                .arrived
+                .wait(jobs)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn close(&self) {
+        lock(&self.jobs).closed = true;
+        self.arrived.notify_all();
+    }
+}
+
+/// A worker process that runs.
+pub(super) struct Running {
+    keys: Vec<WorkerKey>,
+    inbox: Arc<Inbox>,
+    stepping: Option<JoinHandle<Result<Summary, StoreError>>>,
+}
+
+impl Running {
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        handlers: Handlers,
+        options: WorkerOptions,
+    ) -> Result<Self, StoreError> {
+        let plan = Plan {
+            workers: options.workers.max(1),
+            lease: options.lease,
+            drain: options.drain,
+        };
+        let inbox = Arc::new(Inbox::default());
+        let mut stepper = Stepper::new(store, handlers, options, plan, Arc::clone(&inbox));
+        // The first registration happens here, so that whoever starts a worker knows that it lives.
+        stepper.register()?;
+        let keys = stepper.steps.workers().to_vec();
+        let spawned = std::thread::Builder::new()
+            .name("queuectl-worker".into())
+            .spawn(move || stepper.run());
+        let stepping = spawned.map_err(|error| StoreError::Other(error.into()))?;
+        Ok(Running {
+            keys,
+            inbox,
+            stepping: Some(stepping),
+        })
+    }
+
+    pub(super) fn keys(&self) -> &[WorkerKey] {
+        &self.keys
+    }
+
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Waits for the end; the second time there is nothing to wait for.
+    pub(super) fn join(&mut self) -> Result<Summary, StoreError> {
+        let Some(stepping) = self.stepping.take() else {
+            return Ok(Summary::default());
+        };
+        stepping
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// The stepping thread.
+struct Stepper {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    observer: Option<Observer>,
+    queues: Queues,
+    kinds: Vec<Name>,
+    registration: Registration,
+    steps: Steps,
+    inbox: Arc<Inbox>,
+    line: Arc<Line>,
+    signals: HashMap<Lease, Arc<StopSignal>>,
+    runner: Runner,
+}
+
+impl Stepper {
+    fn new(
+        store: Arc<dyn Store>,
+        handlers: Handlers,
+        options: WorkerOptions,
+        plan: Plan,
+        inbox: Arc<Inbox>,
+    ) -> Self {
+        let line = Arc::new(Line::default());
+        let registration = Registration {
+            workers: plan.workers,
+            lease: plan.lease,
+            log: options.log,
+        };
+        let kinds = handlers.kinds().cloned().collect();
+        let runner = Runner {
+            handlers: Arc::new(handlers),
+            clock: Arc::clone(&options.clock),
+            observer: options.observer.clone(),
+            inbox: Arc::clone(&inbox),
+            line: Arc::clone(&line),
+            default_limit: Arc::default(),
+        };
+        Stepper {
+            steps: Steps::new(plan, options.clock.boot()),
+            store,
+            clock: options.clock,
+            observer: options.observer,
+            queues: options.queues,
+            kinds,
+            registration,
+            inbox,
+            line,
+            signals: HashMap::new(),
+            runner,
+        }
+    }
+
+    fn register(&mut self) -> Result<(), StoreError> {
+        let asked_at = self.clock.boot();
+        let settings = self.store.settings()?;
+        *lock(&self.runner.default_limit) = settings.worker_timeout;
+        self.steps.configured(asked_at, Ok(settings));
+        let workers = self.store.register(&self.registration)?;
+        self.steps
+            .registered(asked_at, self.clock.boot(), Ok(workers));
+        Ok(())
+    }
+
+    fn run(mut self) -> Result<Summary, StoreError> {
+        let waker: Waker = {
+            let inbox = Arc::clone(&self.inbox);
+            Arc::new(move || inbox.put(|news| news.changed = true))
+        };
+        // Without a watch the worker still looks once in a tick.
+        let watch = self.store.watch(waker);
+        let runners: Vec<_> = (0..self.registration.workers)
+            .map_while(|_| self.runner.clone().spawn().ok())
+            .collect();
+        if runners.is_empty() {
+            self.steps.stop(self.clock.boot(), StopMode::Now);
+        }
+        while self.step() {}
+        drop(watch);
+        self.line.close();
+        for runner in runners {
+            // A handler's panic is caught where it happens; a thread has no other way to fail.
+            let _ = runner.join();
+        }
+        let summary = self.steps.summary();
+        self.steps.into_error().map_or(Ok(summary), Err)
+    }
+
+    /// One step; `false` after the last.
+    fn step(&mut self) -> bool {
+        let news = self.inbox.take();
+        self.read(news);
+        let now = self.clock.boot();
+        match self.steps.next(now) {
+            Action::End => return false,
+            Action::Wait(until) => {
+                let news = self.inbox.wait(until.since(self.clock.boot()).min(LOOK_UP));
+                self.read(news);
+            }
+            Action::Tell(notice) => self.tell(&notice),
+            Action::Start(jobs) => self.start(jobs),
+            Action::Recall => self.recall(),
+            Action::Raise(causes) => {
+                for (lease, cause) in causes {
+                    if let Some(signal) = self.signals.get(&lease) {
+                        signal.raise(cause);
+                    }
+                }
+            }
+            call => self.call(call, now),
+        }
+        true
+    }
+
+    fn read(&mut self, news: News) {
+        if news.changed {
+            self.steps.woken();
+        }
+        if let Some(mode) = news.stop {
+            self.steps.stop(self.clock.boot(), mode);
+        }
+        for (lease, value) in news.progress {
+            self.steps.progressed(lease, value);
+        }
+        for Ended {
+            lease,
+            finished,
+            started_at,
+            took,
+        } in news.finished
+        {
+            self.signals.remove(&lease);
+            self.steps
+                .finished(lease, finished, started_at, took, random::unit());
+        }
+    }
+
+    /// A call of the store, and its answer.
+    fn call(&mut self, call: Action, asked_at: BootTime) {
+        let store = Arc::clone(&self.store);
+        let now = || self.clock.boot();
+        match call {
+            Action::Register(workers) => {
+                let registration = Registration {
+                    workers,
+                    ..self.registration.clone()
+                };
+                let answer = store.register(&registration);
+                self.steps.registered(asked_at, now(), answer);
+            }
+            Action::Configure => {
+                let answer = store.settings();
+                if let Ok(settings) = &answer {
+                    *lock(&self.runner.default_limit) = settings.worker_timeout;
+                }
+                self.steps.configured(now(), answer);
+            }
+            Action::Renew(workers) => {
+                let answer = store.renew(&workers, self.registration.lease);
+                self.steps.renewed(asked_at, now(), answer);
+            }
+            Action::Orders(workers) => {
+                let answer = store.orders(&workers);
+                self.steps.ordered(now(), answer);
+            }
+            Action::Rescue => {
+                let answer = store.rescue();
+                self.steps.rescued(now(), answer);
+            }
+            Action::Prune => {
+                let answer = store.prune();
+                self.steps.pruned(now(), answer);
+            }
+            Action::Reconcile(workers) => {
+                let answer = store.held(&workers);
+                self.steps.reconciled(now(), self.clock.now(), answer);
+            }
+            Action::Exchange { settle, claim } => {
+                let request = ClaimRequest {
+                    workers: &claim,
+                    queues: &self.queues,
+                    kinds: &self.kinds,
+                };
+                let answer = store.exchange(&settle, (!claim.is_empty()).then_some(&request));
+                let wanted = claim.iter().map(|(_, wanted)| wanted).sum();
+                self.steps.exchanged(now(), settle, wanted, answer);
+            }
+            Action::Note(notes) => {
+                let answer = store.progress(&notes);
+                self.steps.noted(now(), answer);
+            }
+            Action::Count => {
+                let answer = self.left();
+                self.steps.counted(now(), answer);
+            }
+            Action::Deregister(workers) => {
+                let answer = store.deregister(&workers);
+                self.steps.deregistered(now(), answer);
+            }
+            _ => {}
+        }
+    }
+
+    /// How many jobs this process may have to run yet: waiting for their time or for a retry, and
+    /// those that others run and may lose. Not what nobody can run as things stand.
+    fn left(&self) -> Result<u64, StoreError> {
+        let paused: Vec<Name> = (self.store.queues()?.into_iter())
+            .filter_map(|queue| queue.paused.then_some(queue.name))
+            .collect();
+        let counts = self.store.counts()?;
+        let served = counts.iter().filter(|lane| {
+            self.kinds.contains(&lane.kind)
+                && self.queues.include(&lane.queue)
+                && !paused.contains(&lane.queue)
+        });
+        let states = [State::Pending, State::Failed, State::Processing];
+        Ok(served
+            .flat_map(|lane| states.map(|state| lane.of(state)))
+            .sum())
+    }
+
+    fn start(&mut self, jobs: Vec<Claimed>) {
+        let many = jobs.len() > 1;
+        let mut line = lock(&self.line.jobs);
+        for job in jobs {
+            let signal = Arc::new(StopSignal::default());
+            self.signals.insert(job.lease, Arc::clone(&signal));
+            line.waiting.push_back((job, signal));
+        }
+        drop(line);
+        if many {
+            self.line.arrived.notify_all();
+        } else {
+            self.line.arrived.notify_one();
+        }
+    }
+
+    fn recall(&mut self) {
+        let waiting = std::mem::take(&mut lock(&self.line.jobs).waiting);
+        let leases: Vec<Lease> = waiting.iter().map(|(job, _)| job.lease).collect();
+        for lease in &leases {
+            self.signals.remove(lease);
+        }
+        self.steps.recalled(self.clock.now(), &leases);
+    }
+
+    fn tell(&self, notice: &Notice) {
+        show(
+            self.observer.as_ref(),
+            &match notice {
+                Notice::Settled(settled) => WorkerEvent::Settled {
+                    worker: settled.job.worker,
+                    id: &settled.job.id,
+                    attempt: settled.job.attempt,
+                    max_attempts: settled.job.max_attempts,
+                    state: settled.state,
+                    retry_in: settled.retry_in,
+                    took: settled.took,
+                    report: &settled.report,
+                },
+                Notice::LeaseLost(id) => WorkerEvent::LeaseLost { id },
+                Notice::Rescued(rescued) => WorkerEvent::Rescued {
+                    worker: rescued.worker,
+                    state: rescued.state,
+                },
+                Notice::StoreFailed(error) => WorkerEvent::StoreFailed { error },
+                Notice::Stopping(mode) => WorkerEvent::Stopping { mode: *mode },
+            },
+        );
+    }
+}
+
+/// A thread that runs handlers. It lives as long as the worker: what it starts may be tied to it.
+#[derive(Clone)]
+struct Runner {
+    handlers: Arc<Handlers>,
+    clock: Arc<dyn Clock>,
+    observer: Option<Observer>,
+    inbox: Arc<Inbox>,
+    line: Arc<Line>,
+    /// The time limit of jobs that have none of their own.
+    default_limit: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Runner {
+    fn spawn(self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("queuectl-run".into())
+            .spawn(move || {
+                while let Some((job, signal)) = self.line.next() {
+                    self.run(&job, signal);
+                }
+            })
+    }
+
+    fn run(&self, job: &Claimed, signal: Arc<StopSignal>) {
+        let begins = WorkerEvent::Started {
+            worker: job.worker,
+            id: &job.id,
+            kind: &job.kind,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+        };
+        show(self.observer.as_ref(), &begins);
+        let (inbox, lease) = (Arc::clone(&self.inbox), job.lease);
+        let progress = Box::new(move |value| inbox.put(|news| news.progress.push((lease, value))));
+        let limit = job.timeout.or_else(|| *lock(&self.default_limit));
+        let (started_at, began) = (self.clock.now(), self.clock.boot());
+        let context = Context::new(Arc::clone(&self.clock), job, limit, signal, progress);
+        let finished = self.handlers.execute(job, &context);
+        let took = self.clock.boot().since(began);
+        self.inbox.put(|news| {
+            news.finished.push(Ended {
+                lease,
+                finished,
+                started_at,
+                took,
+            })
+        });
+    }
+}
+
+/// Shows an event to the observer. One that panics must not take a worker's thread with it: what that
+/// thread holds would never be settled.
+fn show(observer: Option<&Observer>, event: &WorkerEvent<'_>) {
+    if let Some(observer) = observer {
+        let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
