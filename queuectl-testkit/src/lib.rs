@@ -1,1 +1,56 @@
-//! Testkit.
+//! What proves that a store keeps its contract.
+//!
+//! - [`conformance`]: one test for each sentence of the docs of [`Store`](queuectl_core::Store),
+//!   written once and run for every store.
+//! - [`memory`]: the smallest correct store, which is what the contract means where its words leave
+//!   a doubt.
+//!
+//! # Testing a store of your own
+//!
+//! A crate that has a store adds `queuectl-testkit` to its `dev-dependencies`, says in a
+//! [`Fixture`](conformance::Fixture) how a fresh store is made, and has in
+//! `tests/conformance.rs`:
+//!
+//! ```
+//! # mod fixture {
+//! use queuectl_core::{ManualClock, Store};
+//! use queuectl_testkit::MemoryStore;
+//! use queuectl_testkit::conformance::Fixture;
+//! use std::sync::Arc;
+//!
+//! pub struct Fresh {
+//!     clock: Arc<ManualClock>,
+//!     store: Arc<MemoryStore>,
+//! }
+//!
+//! impl Fresh {
+//!     pub fn new() -> Self {
+//!         let clock = Arc::new(ManualClock::new());
+//!         let store = Arc::new(MemoryStore::new(clock.clone()));
+//!         Fresh { clock, store }
+//!     }
+//! }
+//!
+//! impl Fixture for Fresh {
+//!     fn store(&self) -> Arc<dyn Store> {
+//!         self.store.clone()
+//!     }
+//!     fn clock(&self) -> Arc<ManualClock> {
+//!         self.clock.clone()
+//!     }
+//! }
+//! # }
+//! // The three lines:
+//! use fixture::Fresh;
+//!
+//! queuectl_testkit::conformance_suite!(Fresh::new());
+//! ```
+//!
+//! Each case is a test with a name of its own, such as `claim::a_paused_queue_gives_nothing`. A case
+//! that needs more than the fixture offers says so on standard error, even when the test
+//! harness captures output.
+
+pub mod conformance;
+pub mod memory;
+
+pub use memory::MemoryStore;

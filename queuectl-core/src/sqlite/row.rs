@@ -113,17 +113,20 @@ pub(super) fn job(
 ) -> rusqlite::Result<Job> {
     let key = JobKey(row.get(0)?);
     let number = row.get(2)?;
+    let state = state(row, 1)?;
+    let holder: Option<i64> = row.get(7)?;
     let (queue, kind) = lane(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, number))?;
     Ok(Job {
         key,
-        state: state(row, 1)?,
+        state,
         queue,
         kind,
         priority: row.get(3)?,
         token: Token(row.get(4)?),
         attempts: row.get(5)?,
         max_attempts: row.get(6)?,
-        worker: row.get::<_, Option<i64>>(7)?.map(WorkerKey),
+        // The column names who held it last as well.
+        worker: holder.filter(|_| state == State::Processing).map(WorkerKey),
         created_at: timestamp(row, 8)?,
         updated_at: timestamp(row, 9)?,
         run_at: timestamp(row, 10)?,

@@ -1,0 +1,134 @@
+//! The list of all cases. A test compares it with the files that they stand in.
+
+/// Every case, by topic and in the order of its file, handed to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($then:ident [$($arguments:tt)*]) => {
+        $crate::$then! { [$($arguments)*]
+            claim: {
+                higher_priority_goes_first_then_the_order_of_enqueueing
+                the_order_holds_over_all_queues_and_kinds
+                a_job_that_comes_back_keeps_its_place
+                a_delayed_job_takes_its_place_when_it_is_due
+                a_claim_hands_over_what_the_attempt_needs
+                a_claimed_job_is_processing_and_shows_its_holder
+                each_claim_spends_one_attempt_and_raises_the_token
+                each_worker_gets_at_most_what_it_asks_for
+                jobs_are_dealt_to_the_workers_in_order
+                a_held_job_is_not_claimed_again
+                only_pending_and_failed_jobs_are_claimed
+                kinds_that_are_not_named_are_not_claimed
+                queues_that_are_not_named_are_not_served
+                private_queues_are_served_only_by_name
+                a_paused_queue_gives_nothing
+                a_queue_can_be_paused_before_its_first_job
+                a_pause_leaves_what_runs_alone
+                a_worker_that_is_not_registered_gets_nothing
+                a_lost_worker_gets_nothing
+                a_stopping_worker_gets_nothing
+                one_refused_worker_does_not_hold_up_the_others
+                the_next_due_moment_is_told
+                a_settlement_and_a_claim_share_one_call
+                racing_claimers_never_share_a_job
+                no_claim_after_a_pause_acts_against_it
+                a_cancel_and_a_claim_happen_in_one_order
+            }
+            enqueue: {
+                a_job_is_kept_as_it_was_enqueued
+                a_plain_job_has_the_defaults
+                payloads_come_back_byte_for_byte
+                an_empty_batch_adds_nothing
+                answers_come_in_the_order_of_the_batch
+                an_automatic_id_is_the_key
+                keys_are_not_used_again_after_a_purge
+                a_taken_id_is_refused
+                ids_that_differ_in_case_are_two
+                a_duplicate_in_the_middle_undoes_the_batch
+                an_id_twice_in_a_batch_is_refused
+                the_largest_batch_is_taken_and_a_larger_one_refused
+                a_chosen_number_is_that_very_number
+                a_chosen_number_that_an_automatic_id_has_is_refused
+                a_chosen_number_that_a_named_job_has_is_refused
+                a_purged_id_may_be_chosen_again
+                jobs_without_a_number_of_retries_take_the_setting_of_the_moment
+                a_living_job_answers_for_its_unique_key
+                the_unique_key_of_a_job_that_has_ended_is_free
+                a_unique_key_counts_within_a_batch
+                a_unique_key_counts_across_queues_and_kinds
+                repeating_an_enqueue_of_unknown_outcome_makes_one_job
+                a_unique_key_raced_by_many_makes_one_job
+                an_id_raced_by_many_makes_one_job
+                enqueuers_side_by_side_lose_nothing
+                what_was_acknowledged_is_there_after_reopening
+            }
+            lease: {
+                worker_keys_are_never_used_twice
+                registered_workers_are_shown
+                workers_of_another_process_have_another_identity
+                what_a_worker_runs_is_shown
+                a_renewal_lasts_from_now_on
+                a_holder_keeps_its_job_while_it_renews
+                no_step_of_the_wall_clock_ends_a_lease
+                no_step_of_the_wall_clock_prolongs_a_lease
+                an_ended_lease_holds_until_it_is_taken
+                a_lost_worker_stays_lost
+                a_worker_that_is_not_registered_is_told_that_it_is_lost
+                a_worker_is_told_which_attempts_to_cancel
+                a_worker_is_told_to_stop
+                a_weaker_order_does_not_overrule_a_stronger_one
+                stopping_an_unknown_worker_is_refused_and_stops_none
+                claims_of_unknown_outcome_are_found
+                a_worker_that_deregisters_gives_back_what_it_holds
+                a_job_has_one_holder_while_it_is_processing_and_none_otherwise
+            }
+            rescue: {
+                a_job_is_freed_when_its_lease_has_ended
+                a_lost_attempt_is_part_of_the_history
+                rescuing_twice_frees_once
+                only_the_jobs_of_the_dead_are_freed
+                a_job_that_was_lost_with_its_last_attempt_is_dead
+                a_job_that_was_to_be_cancelled_is_cancelled_when_it_is_freed
+                after_a_restart_of_the_machine_every_lease_is_dead
+                leases_of_the_new_boot_are_told_from_those_of_the_old
+                another_process_frees_the_jobs_of_a_dead_one
+                a_dead_process_is_known_before_its_leases_end
+                workers_of_a_process_that_is_gone_are_freed_after_reopening
+                many_rescuers_free_each_job_once
+                a_rescue_and_a_renewal_happen_in_one_order
+                the_first_lost_attempt_is_told_to_the_next_claim
+                what_could_not_be_ended_stays_to_be_ended
+                a_dead_jobs_leftovers_are_told_after_its_retry
+                no_job_is_left_processing_without_a_worker
+            }
+            settle: {
+                a_completed_job_is_done
+                a_failed_job_runs_again_after_its_delay
+                a_job_that_always_fails_runs_once_more_than_its_retries
+                the_last_failure_needs_no_delay_to_be_the_last
+                a_hopeless_failure_is_dead_at_once
+                a_dead_job_keeps_its_payload_and_its_history
+                a_snoozed_job_gets_its_attempt_back
+                a_released_job_gets_its_attempt_back_and_may_run_at_once
+                attempts_given_back_do_not_count_towards_the_limit
+                a_handler_may_cancel_its_job
+                a_stale_lease_settles_nothing
+                a_lease_of_a_job_that_was_never_there_is_refused
+                a_lease_of_a_purged_job_is_refused
+                terminal_is_final_for_every_settlement
+                settling_twice_settles_once
+                a_lease_twice_in_one_call_settles_once
+                a_refused_settlement_leaves_the_rest_of_the_call_alone
+                what_was_settled_can_be_claimed_in_the_same_call
+                a_report_is_kept_whole
+                every_cause_is_recorded_as_itself
+                a_bare_success_is_shown_among_the_attempts
+                the_running_attempt_is_shown
+                attempts_are_shown_oldest_first_over_all_generations
+                the_last_error_is_that_of_the_newest_failed_attempt
+                progress_is_kept_while_the_lease_is_held
+                leftovers_are_told_to_the_next_claim
+            }
+        }
+    };
+}

@@ -1,0 +1,342 @@
+//! What becomes of the jobs of workers that died.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use queuectl_core::store::{Orders, Rescued, Settlement, Verdict};
+use queuectl_core::{Cause, State, Token};
+
+use super::trial::{LEASE, Trial, id, job, json, named, register, secs, settlement};
+
+pub fn a_job_is_freed_when_its_lease_has_ended(t: &mut Trial) {
+    let id = t.enqueue(job());
+    let worker = t.worker();
+    let claimed = t.claim_one(worker);
+    t.advance(LEASE - secs(1));
+    assert_eq!(t.rescue(), []);
+    assert_eq!(t.state(&id), State::Processing);
+    t.advance(secs(2));
+    let rescued = t.store().rescue().unwrap();
+    let expected = Rescued {
+        lease: claimed.lease,
+        worker,
+        state: State::Pending,
+    };
+    assert_eq!(rescued, [expected]);
+    let kept = t.job(&id);
+    assert_eq!(
+        (kept.state, kept.worker, kept.attempts),
+        (State::Pending, None, 1)
+    );
+    let again = t.claim_one(t.worker());
+    assert_eq!((again.attempt, again.lease.token), (2, Token(2)), "at once");
+}
+
+pub fn a_lost_attempt_is_part_of_the_history(t: &mut Trial) {
+    let id = t.enqueue(job());
+    let worker = t.worker();
+    t.claim_one(worker);
+    let claimed_at = t.now();
+    t.lose_workers();
+    let attempts = t.attempts(&id);
+    assert_eq!(attempts.len(), 1);
+    assert_eq!((attempts[0].token, attempts[0].number), (Token(1), 1));
+    assert_eq!(
+        (attempts[0].worker, attempts[0].started_at),
+        (Some(worker), claimed_at)
+    );
+    assert_eq!(attempts[0].finished_at, Some(t.now()));
+    assert_eq!(t.causes(&id), [Some(Cause::LeaseLost)]);
+    assert!(t.job(&id).last_error.is_some(), "it says what went wrong");
+}
+
+pub fn rescuing_twice_frees_once(t: &mut Trial) {
+    t.enqueue(job());
+    t.claim_one(t.worker());
+    assert_eq!(t.lose_workers().len(), 1);
+    let before = t.snapshot();
+    assert_eq!(t.rescue(), []);
+    assert_eq!(t.snapshot(), before);
+}
+
+pub fn only_the_jobs_of_the_dead_are_freed(t: &mut Trial) {
+    t.add_all(&[named("a"), named("b"), named("c")]);
+    let workers = t.workers(2);
+    t.claim(workers[0], 2);
+    let c = t.claim_one(workers[1]);
+    t.advance(LEASE - secs(1));
+    t.store().renew(&workers[1..], LEASE).unwrap();
+    t.advance(secs(2));
+    assert_eq!(t.rescue().len(), 2);
+    assert_eq!(t.store().orders(&workers).unwrap().lost, [workers[0]]);
+    let shown: Vec<_> = t
+        .store()
+        .workers()
+        .unwrap()
+        .iter()
+        .map(|worker| worker.key)
+        .collect();
+    assert_eq!(shown, [workers[1]]);
+    t.complete(&c);
+}
+
+/// A job that kills its worker must not kill workers for ever.
+pub fn a_job_that_was_lost_with_its_last_attempt_is_dead(t: &mut Trial) {
+    let mut poison = named("poison").max_retries(2);
+    poison.payload = json("[1]");
+    let key = t.add(poison).key;
+    for state in [State::Pending, State::Pending, State::Dead] {
+        t.claim_one(t.worker());
+        assert_eq!(t.lose_workers(), [(key, state)]);
+        assert_eq!(t.state(&id("poison")), state);
+    }
+    let kept = t.job(&id("poison"));
+    assert_eq!((kept.attempts, kept.payload.as_str()), (3, "[1]"));
+    assert_eq!((kept.finished_at, kept.worker), (Some(t.now()), None));
+    assert_eq!(t.causes(&kept.id), [Some(Cause::LeaseLost); 3]);
+    t.claim_none(t.worker());
+}
+
+pub fn a_job_that_was_to_be_cancelled_is_cancelled_when_it_is_freed(t: &mut Trial) {
+    for retries in [0, 3] {
+        let added = t.add(job().max_retries(retries));
+        t.claim_one(t.worker());
+        t.store()
+            .cancel(std::slice::from_ref(&added.id), "obsolete")
+            .unwrap();
+        assert_eq!(t.lose_workers(), [(added.key, State::Cancelled)]);
+        let kept = t.job(&added.id);
+        assert_eq!(kept.cancel_reason.as_deref(), Some("obsolete"));
+        assert_eq!((kept.attempts, kept.finished_at), (1, Some(t.now())));
+        assert_eq!(t.causes(&added.id), [Some(Cause::LeaseLost)]);
+        t.claim_none(t.worker());
+    }
+}
+
+pub fn after_a_restart_of_the_machine_every_lease_is_dead(t: &mut Trial) {
+    t.add_all(&[named("a"), named("b").max_retries(0)]);
+    let workers = t.workers(2);
+    let a = t.claim_one(workers[0]);
+    t.claim_one(workers[1]);
+    t.clock().reboot();
+    let keys = ["a", "b"].map(|text| t.job(&id(text)).key);
+    assert_eq!(
+        t.rescue(),
+        [(keys[0], State::Pending), (keys[1], State::Dead)]
+    );
+    assert_eq!(t.store().orders(&workers).unwrap().lost, workers);
+    assert_eq!(
+        t.settle(&[settlement(a.lease, Verdict::Release, t.now())]),
+        [a.lease]
+    );
+    assert_eq!(t.claim_one(t.worker()).id, id("a"), "at once");
+}
+
+/// The boot clock begins again at a restart. A worker that registers afterwards has its own lease by
+/// the new clock, however long the old one had counted.
+pub fn leases_of_the_new_boot_are_told_from_those_of_the_old(t: &mut Trial) {
+    t.advance(secs(1_000_000));
+    t.enqueue(named("old"));
+    t.claim_one(t.worker());
+    t.clock().reboot();
+    t.enqueue(named("new").priority(1));
+    let worker = t.worker();
+    let new = t.claim_one(worker);
+    assert_eq!(t.rescue(), [(t.job(&id("old")).key, State::Pending)]);
+    assert_eq!(t.store().orders(&[worker]).unwrap(), Orders::default());
+    t.complete(&new);
+}
+
+pub fn another_process_frees_the_jobs_of_a_dead_one(t: &mut Trial) {
+    let Some(other) = t.another_handle() else {
+        return;
+    };
+    let id = t.enqueue(job());
+    t.claim_one(t.worker());
+    assert_eq!(other.rescue().unwrap(), []);
+    t.advance(LEASE + secs(1));
+    assert_eq!(other.rescue().unwrap().len(), 1);
+    assert_eq!(t.state(&id), State::Pending);
+}
+
+/// The death of a process on this host is known at once; its jobs do not wait for the lease.
+pub fn a_dead_process_is_known_before_its_leases_end(t: &mut Trial) {
+    if !t.knows_death() {
+        return;
+    }
+    let Some(other) = t.another_handle() else {
+        return;
+    };
+    t.add_all(&[named("theirs"), named("mine")]);
+    let theirs = register(other.as_ref(), 1)[0];
+    assert_eq!(t.claim_ids(theirs, 1), ["theirs"]);
+    let mine = t.worker();
+    let held = t.claim_one(mine);
+    assert_eq!(t.rescue(), [], "both live");
+    drop(other);
+    let shown = t.store().workers().unwrap();
+    let dead: Vec<_> = shown
+        .iter()
+        .filter(|worker| worker.dead)
+        .map(|worker| worker.key)
+        .collect();
+    assert_eq!(dead, [theirs]);
+    assert_eq!(t.rescue(), [(t.job(&id("theirs")).key, State::Pending)]);
+    assert_eq!(t.store().orders(&[theirs, mine]).unwrap().lost, [theirs]);
+    t.complete(&held);
+}
+
+pub fn workers_of_a_process_that_is_gone_are_freed_after_reopening(t: &mut Trial) {
+    t.enqueue(job());
+    let worker = t.worker();
+    let claimed = t.claim_one(worker);
+    if !t.reopen() {
+        return;
+    }
+    t.advance(LEASE + secs(1));
+    let expected = Rescued {
+        lease: claimed.lease,
+        worker,
+        state: State::Pending,
+    };
+    assert_eq!(t.store().rescue().unwrap(), [expected]);
+}
+
+pub fn many_rescuers_free_each_job_once(t: &mut Trial) {
+    t.add_all(&vec![job(); 50]);
+    for worker in t.workers(10) {
+        assert_eq!(t.claim(worker, 5).len(), 5);
+    }
+    t.advance(LEASE + secs(1));
+    let handles = t.two_handles();
+    let start = Barrier::new(8);
+    let freed: usize = thread::scope(|scope| {
+        let rescue = |number: usize| {
+            let (store, start) = (Arc::clone(&handles[number % 2]), &start);
+            move || {
+                start.wait();
+                store.rescue().unwrap().len()
+            }
+        };
+        let rescuers: Vec<_> = (0..8).map(|number| scope.spawn(rescue(number))).collect();
+        rescuers
+            .into_iter()
+            .map(|rescuer| rescuer.join().unwrap())
+            .sum()
+    });
+    assert_eq!(freed, 50);
+    assert_eq!(t.claim(t.worker(), 100).len(), 50);
+}
+
+/// A rescuer that looked before a renewal must not act after it: whatever the order, either the
+/// renewal is told that the worker is lost, or the job is still held.
+pub fn a_rescue_and_a_renewal_happen_in_one_order(t: &mut Trial) {
+    let [store, other] = t.two_handles();
+    for _ in 0..30 {
+        let id = t.enqueue(job());
+        let worker = t.worker();
+        let claimed = t.claim_one(worker);
+        t.advance(LEASE + secs(1));
+        let start = Barrier::new(2);
+        let (orders, rescued) = thread::scope(|scope| {
+            let renewer = scope.spawn(|| {
+                start.wait();
+                store.renew(&[worker], LEASE).unwrap()
+            });
+            let rescuer = scope.spawn(|| {
+                start.wait();
+                other.rescue().unwrap()
+            });
+            (renewer.join().unwrap(), rescuer.join().unwrap())
+        });
+        let taken = rescued.iter().any(|one| one.lease == claimed.lease);
+        if taken {
+            // The renewal may have come before, and then it was in vain; the next one tells.
+            assert_eq!(store.orders(&[worker]).unwrap().lost, [worker]);
+        } else {
+            assert_eq!(orders.lost, []);
+            assert_eq!(t.job(&id).worker, Some(worker));
+            t.complete(&claimed);
+        }
+        if taken {
+            t.cancel(&id);
+        }
+    }
+}
+
+/// An attempt that was lost may still run. The next claim says from which on there may be something
+/// to be ended, until an attempt has ended by itself.
+pub fn the_first_lost_attempt_is_told_to_the_next_claim(t: &mut Trial) {
+    t.enqueue(job().max_retries(9));
+    t.fail(&t.claim_one(t.worker()), secs(0));
+    for expected in [None, Some(Token(2)), Some(Token(2))] {
+        assert_eq!(t.claim_one(t.worker()).lost_from, expected);
+        t.lose_workers();
+    }
+    let worker = t.worker();
+    let claimed = t.claim_one(worker);
+    assert_eq!(
+        (claimed.lease.token, claimed.lost_from),
+        (Token(5), Some(Token(2)))
+    );
+    t.fail(&claimed, secs(0));
+    assert_eq!(
+        t.claim_one(worker).lost_from,
+        None,
+        "the attempt before has cleaned up"
+    );
+}
+
+pub fn what_could_not_be_ended_stays_to_be_ended(t: &mut Trial) {
+    t.enqueue(job().max_retries(9));
+    t.claim_one(t.worker());
+    t.lose_workers();
+    let worker = t.worker();
+    let claimed = t.claim_one(worker);
+    let settle = [Settlement {
+        leftovers: true,
+        ..settlement(claimed.lease, Verdict::Release, t.now())
+    }];
+    assert_eq!(t.settle(&settle), []);
+    assert_eq!(t.claim_one(worker).lost_from, Some(Token(1)));
+    t.store().deregister(&[worker]).unwrap();
+    let claimed = t.claim_one(t.worker());
+    assert_eq!(
+        claimed.lost_from,
+        Some(Token(1)),
+        "a worker that goes has ended nothing"
+    );
+}
+
+/// A new generation of a job may not run beside what the old one left either.
+pub fn a_dead_jobs_leftovers_are_told_after_its_retry(t: &mut Trial) {
+    t.enqueue(named("poison").max_retries(0));
+    t.claim_one(t.worker());
+    t.lose_workers();
+    assert_eq!(t.state(&id("poison")), State::Dead);
+    t.retry(&id("poison"));
+    assert_eq!(t.claim_one(t.worker()).lost_from, Some(Token(1)));
+}
+
+pub fn no_job_is_left_processing_without_a_worker(t: &mut Trial) {
+    t.add_all(&vec![job(); 12]);
+    for worker in t.workers(6) {
+        t.claim(worker, 2);
+    }
+    t.advance(LEASE / 2);
+    let live = t.workers(2);
+    t.store().deregister(&live[1..]).unwrap();
+    t.advance(LEASE / 2 + secs(1));
+    t.rescue();
+    let registered: Vec<_> = t
+        .store()
+        .workers()
+        .unwrap()
+        .iter()
+        .map(|one| one.key)
+        .collect();
+    assert_eq!(registered, live[..1]);
+    for job in super::trial::all_jobs(t.store().as_ref()) {
+        assert_eq!((job.state, job.worker), (State::Pending, None));
+    }
+}

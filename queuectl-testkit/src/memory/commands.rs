@@ -1,0 +1,178 @@
+//! What people and programs do to jobs, queues and settings.
+
+use std::collections::BTreeSet;
+
+use queuectl_core::store::Cancelled;
+use queuectl_core::{
+    Event, JobId, JobKey, Name, Setting, Settings, State, StoreError, Timestamp, transition,
+};
+
+use super::data::{Data, Due, Now, Record, wrong_state};
+
+/// How many jobs one prune deletes at most.
+const PRUNE_LEN_MAX: usize = 1000;
+
+impl Data {
+    pub(super) fn cancel(
+        &mut self,
+        ids: &[JobId],
+        reason: &str,
+        now: &Now,
+    ) -> Result<Vec<Cancelled>, StoreError> {
+        let keys = self.find_all(ids)?;
+        self.check_each(&keys, Event::Cancel)?;
+        // Answers are found before anything changes, so that a job named twice gets the same twice.
+        let answers = keys
+            .iter()
+            .map(|key| match self.jobs[key].job.state {
+                State::Processing => Cancelled::Requested,
+                _ => Cancelled::Now,
+            })
+            .collect();
+        for key in distinct(&keys) {
+            if let Some(record) = self.jobs.get_mut(&key) {
+                record.cancel(reason, now)?;
+            }
+        }
+        Ok(answers)
+    }
+
+    pub(super) fn retry(&mut self, ids: &[JobId], now: &Now) -> Result<(), StoreError> {
+        let keys = self.find_all(ids)?;
+        self.check_each(&keys, Event::Retry)?;
+        let keys = distinct(&keys);
+        for (index, key) in keys.iter().enumerate() {
+            self.check_unique(*key, &keys[..index])?;
+        }
+        for key in keys {
+            if let Some(record) = self.jobs.get_mut(&key) {
+                record.run_again(now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_each(&self, keys: &[JobKey], event: Event) -> Result<(), StoreError> {
+        for key in keys {
+            let job = &self.jobs[key].job;
+            transition(job.state, event).map_err(|refused| wrong_state(job.id.clone(), refused))?;
+        }
+        Ok(())
+    }
+
+    /// Whether no other job with this one's idempotency key lives, or is about to: the `revived`.
+    fn check_unique(&self, key: JobKey, revived: &[JobKey]) -> Result<(), StoreError> {
+        let job = &self.jobs[&key].job;
+        let Some(unique_key) = job.unique_key.as_deref() else {
+            return Ok(());
+        };
+        let living = self.living(unique_key).filter(|living| living.key != key);
+        let revived = revived
+            .iter()
+            .map(|other| &self.jobs[other].job)
+            .find(|other| other.unique_key.as_deref() == Some(unique_key));
+        match living.or(revived) {
+            None => Ok(()),
+            Some(by) => Err(StoreError::UniqueKeyTaken {
+                id: job.id.clone(),
+                by: by.id.clone(),
+            }),
+        }
+    }
+
+    pub(super) fn purge(&mut self, ids: &[JobId], now: &Now) -> Result<(), StoreError> {
+        let keys = self.find_all(ids)?;
+        for key in &keys {
+            let job = &self.jobs[key].job;
+            if !job.state.is_terminal() {
+                return Err(StoreError::StillLives {
+                    id: job.id.clone(),
+                    state: job.state,
+                });
+            }
+        }
+        self.delete(&keys, now)
+    }
+
+    pub(super) fn prune(&mut self, now: &Now) -> Result<u64, StoreError> {
+        let mut outlived: Vec<(Timestamp, JobKey)> = self
+            .jobs
+            .values()
+            .filter_map(|record| {
+                let finished_at = record.job.finished_at?;
+                let retention = match record.job.state {
+                    State::Dead => self.settings.retention_dead,
+                    _ => self.settings.retention_completed,
+                };
+                (now.wall.since(finished_at) >= retention?).then_some((finished_at, record.job.key))
+            })
+            .collect();
+        outlived.sort_unstable();
+        outlived.truncate(PRUNE_LEN_MAX);
+        let keys: Vec<JobKey> = outlived.into_iter().map(|(_, key)| key).collect();
+        self.delete(&keys, now)?;
+        Ok(keys.len() as u64)
+    }
+
+    /// Deletes jobs. What waits for one of them would wait for ever, and is cancelled.
+    fn delete(&mut self, keys: &[JobKey], now: &Now) -> Result<(), StoreError> {
+        for key in distinct(keys) {
+            let id = self.jobs[&key].job.id.clone();
+            self.remove(key);
+            for child in self.jobs.values_mut() {
+                if child.parents.contains(&key) {
+                    child.cancel(&format!("job {id}, which it waited for, was deleted"), now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn pause(&mut self, queue: &Name, paused: bool) {
+        self.queues.insert(queue.clone(), paused);
+    }
+
+    pub(super) fn change_setting(
+        &mut self,
+        setting: Setting,
+        value: Option<&str>,
+    ) -> Result<Settings, StoreError> {
+        let default = || Settings::default().get(setting);
+        let value = value.map_or_else(default, str::to_owned);
+        self.settings.set(setting, &value)?;
+        Ok(self.settings.clone())
+    }
+}
+
+impl Record {
+    fn cancel(&mut self, reason: &str, now: &Now) -> Result<(), StoreError> {
+        self.job.cancel_reason = Some(reason.to_owned());
+        if self.job.state == State::Processing {
+            self.job.updated_at = now.wall;
+            Ok(())
+        } else {
+            self.happen(Event::Cancel, now)
+        }
+    }
+
+    fn run_again(&mut self, now: &Now) -> Result<(), StoreError> {
+        if self.job.state.is_terminal() {
+            self.job.attempts = 0;
+            self.job.cancel_reason = None;
+            self.job.result = None;
+            self.job.progress = None;
+        }
+        self.job.run_at = now.wall;
+        self.due = Due::Reached;
+        self.happen(Event::Retry, now)
+    }
+}
+
+/// The keys in the order given, each once.
+fn distinct(keys: &[JobKey]) -> Vec<JobKey> {
+    let mut seen = BTreeSet::new();
+    keys.iter()
+        .copied()
+        .filter(|key| seen.insert(*key))
+        .collect()
+}

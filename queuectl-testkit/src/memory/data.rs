@@ -1,0 +1,199 @@
+//! What the store keeps: jobs, workers, queues, settings. And the one question that needs all clocks:
+//! is a waiting job due?
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use queuectl_core::store::StopMode;
+use queuectl_core::{
+    Attempt, BootId, BootTime, Cause, Clock, Event, Job, JobId, JobKey, Lease, Name,
+    RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token, WorkerKey,
+    transition,
+};
+
+/// The readings of all clocks at the begin of a call; the whole call happens at this moment.
+pub(super) struct Now {
+    pub(super) wall: Timestamp,
+    pub(super) boot: BootTime,
+    pub(super) boot_id: BootId,
+}
+
+impl Now {
+    pub(super) fn read(clock: &dyn Clock) -> Self {
+        Now {
+            wall: clock.now(),
+            boot: clock.boot(),
+            boot_id: clock.boot_id(),
+        }
+    }
+}
+
+/// Everything.
+#[derive(Debug, Default)]
+pub(super) struct Data {
+    pub(super) jobs: BTreeMap<JobKey, Record>,
+    /// The chosen ids. An automatic id is its key.
+    pub(super) chosen: HashMap<Name, JobKey>,
+    pub(super) last_key: i64,
+    pub(super) workers: BTreeMap<WorkerKey, Worker>,
+    pub(super) last_worker: i64,
+    /// Every queue that was ever used, and whether it is paused.
+    pub(super) queues: BTreeMap<Name, bool>,
+    pub(super) settings: Settings,
+    last_process: u64,
+}
+
+/// A job and what its public record does not say.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// The public record; `waits_for` is left empty in it.
+    pub(super) job: Job,
+    pub(super) due: Due,
+    /// The parents that have not completed. Empty unless the job is blocked.
+    pub(super) parents: BTreeSet<JobKey>,
+    /// Every attempt; the last is the running one while the job is processing.
+    pub(super) attempts: Vec<Attempt>,
+    /// The first lost attempt that may have left something running.
+    pub(super) lost_from: Option<Token>,
+}
+
+/// When a pending or failed job may be claimed.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// It may. This is never taken back, wherever the clocks go.
+    Reached,
+    /// When the wall clock shows the job's `run_at`.
+    AtWall,
+    /// When the boot clock shows this. Under another boot id it means nothing; what is left then is
+    /// the wall time at which it was expected, the job's `run_at`.
+    AtBoot(BootTime, BootId),
+}
+
+/// A registered worker. One that is declared lost is removed; its key is never given again.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) process: String,
+    pub(super) process_gone: bool,
+    pub(super) started_at: Timestamp,
+    pub(super) lease_ends: BootTime,
+    pub(super) boot_id: BootId,
+    pub(super) stopping: Option<StopMode>,
+    pub(super) log: Option<PathBuf>,
+}
+
+impl Worker {
+    pub(super) fn is_dead(&self, now: &Now) -> bool {
+        self.process_gone || self.boot_id != now.boot_id || self.lease_ends <= now.boot
+    }
+}
+
+impl Data {
+    pub(super) fn new_process(&mut self) -> String {
+        self.last_process += 1;
+        format!("memory-{}", self.last_process)
+    }
+
+    pub(super) fn process_died(&mut self, process: &str) {
+        for worker in self.workers.values_mut() {
+            worker.process_gone |= worker.process == process;
+        }
+    }
+
+    /// The job of this id.
+    pub(super) fn find(&self, id: &JobId) -> Option<JobKey> {
+        match id {
+            JobId::Auto(key) => self.jobs.contains_key(key).then_some(*key),
+            JobId::Chosen(name) => self.chosen.get(name).copied(),
+        }
+    }
+
+    /// The jobs of these ids, each once, in the order given.
+    pub(super) fn find_all(&self, ids: &[JobId]) -> Result<Vec<JobKey>, StoreError> {
+        ids.iter()
+            .map(|id| {
+                self.find(id)
+                    .ok_or_else(|| StoreError::NotFound(id.clone()))
+            })
+            .collect()
+    }
+
+    /// The living job with this idempotency key.
+    pub(super) fn living(&self, unique_key: &str) -> Option<&Job> {
+        self.jobs
+            .values()
+            .map(|record| &record.job)
+            .find(|job| !job.state.is_terminal() && job.unique_key.as_deref() == Some(unique_key))
+    }
+
+    /// The job, if the lease is held: it is processing under this very token.
+    pub(super) fn held_by(&mut self, lease: Lease) -> Option<&mut Record> {
+        self.jobs.get_mut(&lease.key).filter(|record| {
+            record.job.state == State::Processing && record.job.token == lease.token
+        })
+    }
+}
+
+impl Record {
+    pub(super) fn lease(&self) -> Lease {
+        Lease {
+            key: self.job.key,
+            token: self.job.token,
+        }
+    }
+
+    /// How long the job still has to wait; `None` if it is due.
+    pub(super) fn wait(&self, now: &Now) -> Option<Duration> {
+        let wait = match &self.due {
+            Due::Reached => Duration::ZERO,
+            Due::AtBoot(at, boot_id) if *boot_id == now.boot_id => at.since(now.boot),
+            Due::AtBoot(..) | Due::AtWall => self.job.run_at.since(now.wall),
+        };
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    /// Lets the job wait from now on, on the boot clock.
+    pub(super) fn delay(&mut self, delay: Duration, now: &Now) {
+        self.job.run_at = now.wall + delay;
+        self.due = if delay.is_zero() {
+            Due::Reached
+        } else {
+            Due::AtBoot(now.boot + delay, now.boot_id.clone())
+        };
+    }
+
+    /// Moves the job on as the table of transitions says.
+    pub(super) fn happen(&mut self, event: Event, now: &Now) -> Result<(), StoreError> {
+        let job = &mut self.job;
+        job.state =
+            transition(job.state, event).map_err(|refused| wrong_state(job.id.clone(), refused))?;
+        job.updated_at = now.wall;
+        job.finished_at = job.state.is_terminal().then_some(now.wall);
+        if job.state != State::Processing {
+            job.worker = None;
+        }
+        if job.state != State::Blocked {
+            self.parents.clear();
+        }
+        Ok(())
+    }
+
+    /// Completes the record of the running attempt.
+    pub(super) fn end_attempt(&mut self, report: Report, now: &Now) {
+        let failed = !matches!(
+            report.cause,
+            Cause::Succeeded | Cause::Interrupted | Cause::Snoozed | Cause::Cancelled
+        );
+        if failed {
+            self.job.last_error.clone_from(&report.error);
+        }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.finished_at = Some(now.wall);
+            attempt.report = Some(report);
+        }
+    }
+}
+
+pub(super) fn wrong_state(id: JobId, refused: RefusedTransition) -> StoreError {
+    StoreError::WrongState { id, refused }
+}

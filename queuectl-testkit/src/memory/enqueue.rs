@@ -1,0 +1,160 @@
+//! Adding jobs: all or none.
+
+use std::collections::BTreeSet;
+
+use queuectl_core::store::Enqueued;
+use queuectl_core::{BATCH_LEN_MAX, Job, JobId, JobKey, NewJob, Start, State, StoreError, Token};
+
+use super::data::{Data, Due, Now, Record};
+
+impl Data {
+    pub(super) fn enqueue(
+        &mut self,
+        jobs: &[NewJob],
+        now: &Now,
+    ) -> Result<Vec<Enqueued>, StoreError> {
+        if jobs.len() > BATCH_LEN_MAX {
+            return Err(StoreError::BatchTooLarge { len: jobs.len() });
+        }
+        let last_key = self.last_key;
+        let mut added: Vec<Enqueued> = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match self.enqueue_one(job, now) {
+                Ok(one) => added.push(one),
+                Err(error) => {
+                    for undone in added.iter().filter(|one| one.created) {
+                        self.remove(undone.key);
+                    }
+                    self.last_key = last_key;
+                    return Err(error);
+                }
+            }
+        }
+        for job in jobs {
+            self.queues.entry(job.queue.clone()).or_insert(false);
+        }
+        Ok(added)
+    }
+
+    fn enqueue_one(&mut self, new: &NewJob, now: &Now) -> Result<Enqueued, StoreError> {
+        // Before the id is looked at: a call that is repeated because its outcome is unknown may
+        // have both, and is answered with the job that it made.
+        let living = new.unique_key.as_deref().and_then(|key| self.living(key));
+        if let Some(living) = living {
+            return Ok(Enqueued {
+                id: living.id.clone(),
+                key: living.key,
+                created: false,
+            });
+        }
+        let (key, id) = self.identify(new)?;
+        let record = self.record(new, key, id.clone(), now)?;
+        if let JobId::Chosen(name) = &id {
+            self.chosen.insert(name.clone(), key);
+        }
+        self.jobs.insert(key, record);
+        self.last_key = self.last_key.max(key.0);
+        Ok(Enqueued {
+            id,
+            key,
+            created: true,
+        })
+    }
+
+    /// The number and the id of a new job.
+    fn identify(&self, new: &NewJob) -> Result<(JobKey, JobId), StoreError> {
+        let next = JobKey(self.last_key + 1);
+        match &new.id {
+            None => Ok((next, JobId::Auto(next))),
+            Some(id) if self.find(id).is_some() => Err(StoreError::DuplicateId(id.clone())),
+            Some(JobId::Auto(key)) => Ok((*key, JobId::Auto(*key))),
+            Some(id @ JobId::Chosen(_)) => Ok((next, id.clone())),
+        }
+    }
+
+    fn record(
+        &self,
+        new: &NewJob,
+        key: JobKey,
+        id: JobId,
+        now: &Now,
+    ) -> Result<Record, StoreError> {
+        let parents = self.open_parents(new)?;
+        let retries = new.max_retries.unwrap_or(self.settings.max_retries);
+        let job = Job {
+            key,
+            id,
+            queue: new.queue.clone(),
+            kind: new.kind.clone(),
+            payload: new.payload.clone(),
+            state: if parents.is_empty() {
+                State::Pending
+            } else {
+                State::Blocked
+            },
+            priority: new.priority,
+            run_at: now.wall,
+            created_at: now.wall,
+            updated_at: now.wall,
+            started_at: None,
+            finished_at: None,
+            attempts: 0,
+            max_attempts: retries.saturating_add(1),
+            token: Token(0),
+            worker: None,
+            timeout: new.timeout,
+            backoff: new.backoff.clone(),
+            unique_key: new.unique_key.clone(),
+            tags: new.tags.clone(),
+            waits_for: Vec::new(),
+            cancel_reason: None,
+            last_error: None,
+            result: None,
+            progress: None,
+        };
+        let mut record = Record {
+            job,
+            due: Due::Reached,
+            parents,
+            attempts: Vec::new(),
+            lost_from: None,
+        };
+        match new.start {
+            Start::Now => {}
+            Start::In(delay) => record.delay(delay, now),
+            Start::At(moment) => {
+                record.job.run_at = moment;
+                if moment > now.wall {
+                    record.due = Due::AtWall;
+                }
+            }
+        }
+        Ok(record)
+    }
+
+    /// The jobs that a new one has to wait for.
+    fn open_parents(&self, new: &NewJob) -> Result<BTreeSet<JobKey>, StoreError> {
+        let mut parents = BTreeSet::new();
+        for id in &new.after {
+            if new.id.as_ref() == Some(id) {
+                return Err(StoreError::Cycle(id.clone()));
+            }
+            let parent = self
+                .find(id)
+                .ok_or_else(|| StoreError::NotFound(id.clone()))?;
+            if self.jobs[&parent].job.state != State::Completed {
+                parents.insert(parent);
+            }
+        }
+        Ok(parents)
+    }
+
+    /// Forgets a job and its history.
+    pub(super) fn remove(&mut self, key: JobKey) {
+        if let Some(Record { job, .. }) = self.jobs.remove(&key)
+            && let JobId::Chosen(name) = job.id
+        {
+            self.chosen.remove(&name);
+        }
+    }
+}

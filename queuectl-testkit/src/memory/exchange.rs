@@ -1,0 +1,198 @@
+//! The heart: what has finished is settled, then what comes next is claimed.
+
+use std::cmp::Reverse;
+
+use queuectl_core::store::{ClaimRequest, Exchanged, Settlement, Verdict};
+use queuectl_core::{
+    Attempt, Cause, Claimed, Event, JobKey, Report, State, StoreError, Token, WorkerKey,
+};
+
+use super::data::{Data, Due, Now, Record};
+
+impl Data {
+    pub(super) fn exchange(
+        &mut self,
+        settle: &[Settlement],
+        claim: Option<&ClaimRequest<'_>>,
+        now: &Now,
+    ) -> Result<Exchanged, StoreError> {
+        let mut done = Exchanged::default();
+        for settlement in settle {
+            if !self.settle(settlement, now)? {
+                done.refused.push(settlement.lease);
+            }
+        }
+        if let Some(request) = claim {
+            self.promote(now);
+            for &(worker, wanted) in request.workers {
+                done.claimed
+                    .extend(self.claim(worker, wanted, request, now)?);
+            }
+            done.next_due = self.waiting().filter_map(|record| record.wait(now)).min();
+        }
+        Ok(done)
+    }
+
+    /// Whether the settlement took effect.
+    fn settle(&mut self, settlement: &Settlement, now: &Now) -> Result<bool, StoreError> {
+        let Some(record) = self.held_by(settlement.lease) else {
+            return Ok(false);
+        };
+        let event = record.settling_event(&settlement.verdict);
+        if let Some(attempt) = record.attempts.last_mut() {
+            attempt.started_at = settlement.started_at;
+        }
+        record.job.started_at = Some(settlement.started_at);
+        let report = match &settlement.report {
+            Some(report) => report.as_ref().clone(),
+            None => Report::new(usual_cause(event)),
+        };
+        let said = report.error.clone();
+        record.end_attempt(report, now);
+        record.lost_from = settlement
+            .leftovers
+            .then(|| record.lost_from.unwrap_or(settlement.lease.token));
+        match &settlement.verdict {
+            Verdict::Complete { result } => {
+                record.job.result.clone_from(result);
+                // A request to cancel came too late: the job was not cancelled, so there is no
+                // reason why it was.
+                record.job.cancel_reason = None;
+            }
+            Verdict::Fail { retry_in } => record.delay(*retry_in, now),
+            Verdict::Snooze { wake_in } => {
+                record.job.attempts -= 1;
+                record.delay(*wake_in, now);
+            }
+            Verdict::Release => record.job.attempts -= 1,
+            Verdict::Cancel => {
+                record.job.cancel_reason = record.job.cancel_reason.take().or(said);
+            }
+            Verdict::Die => {}
+        }
+        record.happen(event, now)?;
+        if event == Event::Complete {
+            self.unblock_children(settlement.lease.key, now)?;
+        }
+        Ok(true)
+    }
+
+    fn unblock_children(&mut self, parent: JobKey, now: &Now) -> Result<(), StoreError> {
+        for child in self.jobs.values_mut() {
+            if child.parents.remove(&parent) && child.parents.is_empty() {
+                child.happen(Event::Unblock, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The jobs that wait for a time or a worker.
+    fn waiting(&self) -> impl Iterator<Item = &Record> {
+        self.jobs
+            .values()
+            .filter(|record| matches!(record.job.state, State::Pending | State::Failed))
+    }
+
+    /// Remembers which jobs are due, so that a clock that is set back does not take it away again.
+    fn promote(&mut self, now: &Now) {
+        for record in self.jobs.values_mut() {
+            if record.wait(now).is_none() {
+                record.due = Due::Reached;
+            }
+        }
+    }
+
+    fn claim(
+        &mut self,
+        worker: WorkerKey,
+        wanted: usize,
+        request: &ClaimRequest<'_>,
+        now: &Now,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let may_claim = self
+            .workers
+            .get(&worker)
+            .is_some_and(|worker| worker.stopping.is_none());
+        if !may_claim {
+            return Ok(Vec::new());
+        }
+        let mut fitting: Vec<_> = self
+            .waiting()
+            .filter(|record| record.wait(now).is_none())
+            .map(|record| &record.job)
+            .filter(|job| request.kinds.contains(&job.kind))
+            .filter(|job| request.queues.include(&job.queue))
+            .filter(|job| !self.queues.get(&job.queue).copied().unwrap_or(false))
+            .map(|job| (Reverse(job.priority), job.key))
+            .collect();
+        fitting.sort_unstable();
+        fitting.truncate(wanted);
+        let mut claimed = Vec::with_capacity(fitting.len());
+        for (_, key) in fitting {
+            if let Some(record) = self.jobs.get_mut(&key) {
+                claimed.push(record.claim(worker, now)?);
+            }
+        }
+        Ok(claimed)
+    }
+}
+
+impl Record {
+    fn claim(&mut self, worker: WorkerKey, now: &Now) -> Result<Claimed, StoreError> {
+        self.happen(Event::Claim, now)?;
+        let job = &mut self.job;
+        job.token = Token(job.token.0 + 1);
+        job.attempts += 1;
+        job.worker = Some(worker);
+        job.started_at = Some(now.wall);
+        self.attempts.push(Attempt {
+            token: self.job.token,
+            number: self.job.attempts,
+            worker: Some(worker),
+            started_at: now.wall,
+            finished_at: None,
+            report: None,
+        });
+        let lease = self.lease();
+        let job = &self.job;
+        let mut claimed = Claimed::new(
+            lease,
+            worker,
+            job.id.clone(),
+            job.queue.clone(),
+            job.kind.clone(),
+            job.payload.clone(),
+        );
+        claimed.attempt = job.attempts;
+        claimed.max_attempts = job.max_attempts;
+        claimed.timeout = job.timeout;
+        claimed.backoff.clone_from(&job.backoff);
+        claimed.lost_from = self.lost_from;
+        Ok(claimed)
+    }
+
+    /// What the verdict means for this job: without an attempt left a failure is the last one, and
+    /// of a job that is to be cancelled only completion is stronger.
+    fn settling_event(&self, verdict: &Verdict) -> Event {
+        match verdict {
+            Verdict::Complete { .. } => Event::Complete,
+            Verdict::Cancel => Event::Cancel,
+            _ if self.job.cancel_reason.is_some() => Event::Cancel,
+            Verdict::Fail { .. } if self.job.attempts < self.job.max_attempts => Event::Fail,
+            Verdict::Fail { .. } | Verdict::Die => Event::Exhaust,
+            Verdict::Snooze { .. } => Event::Snooze,
+            Verdict::Release => Event::Release,
+        }
+    }
+}
+
+/// The cause of an attempt that was settled without a report.
+fn usual_cause(event: Event) -> Cause {
+    match event {
+        Event::Complete => Cause::Succeeded,
+        Event::Cancel => Cause::Cancelled,
+        Event::Snooze => Cause::Snoozed,
+        Event::Release => Cause::Interrupted,
+        _ => Cause::Failed,
+    }
+}

@@ -1,0 +1,267 @@
+//! The smallest correct [`Store`]: everything in maps behind one mutex.
+//!
+//! It is the reference. Where a sentence of the contract can be read in two ways, this is how it is
+//! meant, and what another store does can be compared with what this one does. Nothing is indexed
+//! and little is clever; a claim looks at every job. Each part of the contract has a file:
+//!
+//! - `data`: what is kept, and when a waiting job is due;
+//! - `enqueue`, `exchange`, `workers`, `commands`: the writing calls;
+//! - `reading`: the rest.
+
+mod commands;
+mod data;
+mod enqueue;
+mod exchange;
+mod reading;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use queuectl_core::store::{
+    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Waker, Watch, WorkerInfo,
+};
+use queuectl_core::{
+    Attempt, Clock, Job, JobId, JobKey, Lease, Name, NewJob, Setting, Settings, Store, StoreError,
+    WorkerKey,
+};
+
+use self::data::{Data, Now};
+
+/// A store in memory.
+///
+/// Each value is a handle, and stands for one process: [`another_handle`](Self::another_handle)
+/// gives a second one on the same jobs. Dropping a handle is the death of its process: its workers
+/// are dead from then on, and the next [`rescue`](Store::rescue) by another handle frees their jobs.
+///
+/// ```
+/// use queuectl_core::{ManualClock, NewJob, State, Store};
+/// use queuectl_testkit::MemoryStore;
+/// use std::sync::Arc;
+///
+/// let store = MemoryStore::new(Arc::new(ManualClock::new()));
+/// let added = store.enqueue(&[NewJob::new("email", "ada@example.org")?])?;
+/// let job = store.job(&added[0].id)?.expect("it was just added");
+/// assert_eq!(job.state, State::Pending);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    process: String,
+}
+
+/// What all handles have in common.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    data: Mutex<Data>,
+    wakers: Mutex<Wakers>,
+}
+
+#[derive(Default)]
+struct Wakers {
+    last: u64,
+    by_number: BTreeMap<u64, Waker>,
+}
+
+impl MemoryStore {
+    /// An empty store that reads time from `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::of(Arc::new(Shared {
+            clock,
+            data: Mutex::default(),
+            wakers: Mutex::default(),
+        }))
+    }
+
+    /// Another handle on the same jobs, as another process would hold it.
+    #[must_use]
+    pub fn another_handle(&self) -> Self {
+        Self::of(Arc::clone(&self.shared))
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
+        let process = lock(&shared.data).new_process();
+        MemoryStore { shared, process }
+    }
+
+    /// One transaction: nobody else sees or changes anything meanwhile. `body` changes nothing
+    /// unless it returns `Ok`.
+    fn write<T>(
+        &self,
+        body: impl FnOnce(&mut Data, &Now) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut data = lock(&self.shared.data);
+        let done = body(&mut data, &Now::read(self.shared.clock.as_ref()))?;
+        drop(data);
+        self.shared.wake();
+        Ok(done)
+    }
+
+    fn read<T>(&self, body: impl FnOnce(&Data, &Now) -> T) -> T {
+        let data = lock(&self.shared.data);
+        body(&data, &Now::read(self.shared.clock.as_ref()))
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        lock(&self.shared.data).process_died(&self.process);
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Calls the wakers, outside of every lock: one that drops its own watch must not wait for
+    /// itself.
+    fn wake(&self) {
+        let wakers: Vec<Waker> = lock(&self.wakers).by_number.values().cloned().collect();
+        for waker in wakers {
+            waker();
+        }
+    }
+}
+
+/// A test that panicked while it held the lock has failed already; the others may go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends a watch when it is dropped.
+struct Unwatch {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Unwatch {
+    fn drop(&mut self) {
+        let waker = lock(&self.shared.wakers).by_number.remove(&self.number);
+        // After the lock is released: what the waker owns may call the store when it is dropped.
+        drop(waker);
+    }
+}
+
+impl Store for MemoryStore {
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+        self.write(|data, now| data.enqueue(jobs, now))
+    }
+
+    fn exchange(
+        &self,
+        settle: &[Settlement],
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> Result<Exchanged, StoreError> {
+        self.write(|data, now| data.exchange(settle, claim, now))
+    }
+
+    fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError> {
+        self.write(|data, now| Ok(data.register(request, &self.process, now)))
+    }
+
+    fn renew(&self, workers: &[WorkerKey], lease: Duration) -> Result<Orders, StoreError> {
+        self.write(|data, now| Ok(data.renew(workers, lease, now)))
+    }
+
+    fn orders(&self, workers: &[WorkerKey]) -> Result<Orders, StoreError> {
+        Ok(self.read(|data, _| data.orders(workers)))
+    }
+
+    fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError> {
+        Ok(self.read(|data, _| data.held(workers)))
+    }
+
+    fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError> {
+        self.write(|data, now| data.deregister(workers, now))
+    }
+
+    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
+        self.write(|data, now| data.rescue(now))
+    }
+
+    fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
+        self.write(|data, now| Ok(data.progress(notes, now)))
+    }
+
+    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError> {
+        self.write(|data, now| data.cancel(jobs, reason, now))
+    }
+
+    fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        self.write(|data, now| data.retry(jobs, now))
+    }
+
+    fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        self.write(|data, now| data.purge(jobs, now))
+    }
+
+    fn prune(&self) -> Result<u64, StoreError> {
+        self.write(|data, now| data.prune(now))
+    }
+
+    fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
+        self.write(|data, _| {
+            data.pause(queue, paused);
+            Ok(())
+        })
+    }
+
+    fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
+        self.write(|data, _| data.stop(workers, mode))
+    }
+
+    fn settings(&self) -> Result<Settings, StoreError> {
+        Ok(self.read(|data, _| data.settings.clone()))
+    }
+
+    fn change_setting(
+        &self,
+        setting: Setting,
+        value: Option<&str>,
+    ) -> Result<Settings, StoreError> {
+        self.write(|data, _| data.change_setting(setting, value))
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
+        Ok(self.read(|data, _| data.job(id)))
+    }
+
+    fn jobs(&self, query: &JobQuery) -> Result<Vec<Job>, StoreError> {
+        Ok(self.read(|data, _| data.jobs(query)))
+    }
+
+    fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
+        Ok(self.read(|data, _| data.attempts(job)))
+    }
+
+    fn counts(&self) -> Result<Vec<LaneCounts>, StoreError> {
+        Ok(self.read(|data, _| data.counts()))
+    }
+
+    fn queues(&self) -> Result<Vec<QueueInfo>, StoreError> {
+        Ok(self.read(|data, _| data.queues()))
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, StoreError> {
+        Ok(self.read(Data::workers))
+    }
+
+    fn watch(&self, waker: Waker) -> Result<Watch, StoreError> {
+        let mut wakers = lock(&self.shared.wakers);
+        wakers.last += 1;
+        let number = wakers.last;
+        wakers.by_number.insert(number, waker);
+        Ok(Watch::new(Unwatch {
+            shared: Arc::clone(&self.shared),
+            number,
+        }))
+    }
+}

@@ -1,0 +1,174 @@
+//! Workers: their leases, what is wanted of them, and what becomes of their jobs when they go.
+
+use std::time::Duration;
+
+use queuectl_core::store::{Orders, Progress, Registration, Rescued, StopMode};
+use queuectl_core::{Cause, Event, JobKey, Lease, Report, State, StoreError, WorkerKey};
+
+use super::data::{Data, Due, Now, Record, Worker};
+
+impl Data {
+    pub(super) fn register(
+        &mut self,
+        request: &Registration,
+        process: &str,
+        now: &Now,
+    ) -> Vec<WorkerKey> {
+        let first = self.last_worker + 1;
+        self.last_worker += i64::try_from(request.workers).unwrap_or(0);
+        let keys: Vec<WorkerKey> = (first..=self.last_worker).map(WorkerKey).collect();
+        for &key in &keys {
+            let worker = Worker {
+                process: process.to_owned(),
+                process_gone: false,
+                started_at: now.wall,
+                lease_ends: now.boot + request.lease,
+                boot_id: now.boot_id.clone(),
+                stopping: None,
+                log: request.log.clone(),
+            };
+            self.workers.insert(key, worker);
+        }
+        keys
+    }
+
+    pub(super) fn renew(&mut self, workers: &[WorkerKey], lease: Duration, now: &Now) -> Orders {
+        for key in workers {
+            // A lease of another boot cannot be renewed: its holder died with the machine.
+            if let Some(worker) = self.workers.get_mut(key)
+                && worker.boot_id == now.boot_id
+            {
+                worker.lease_ends = now.boot + lease;
+            }
+        }
+        self.orders(workers)
+    }
+
+    pub(super) fn orders(&self, workers: &[WorkerKey]) -> Orders {
+        let lost = workers
+            .iter()
+            .filter(|key| !self.workers.contains_key(key))
+            .copied()
+            .collect();
+        let cancel = self
+            .running(workers)
+            .filter_map(|record| Some((record.lease(), record.job.cancel_reason.clone()?)))
+            .collect();
+        let stop = workers
+            .iter()
+            .filter_map(|key| Some((*key, self.workers.get(key)?.stopping?)))
+            .collect();
+        Orders { lost, cancel, stop }
+    }
+
+    pub(super) fn held(&self, workers: &[WorkerKey]) -> Vec<Lease> {
+        self.running(workers).map(Record::lease).collect()
+    }
+
+    /// The jobs that these workers hold.
+    fn running(&self, workers: &[WorkerKey]) -> impl Iterator<Item = &Record> {
+        self.jobs.values().filter(|record| {
+            record.job.state == State::Processing
+                && record.job.worker.is_some_and(|key| workers.contains(&key))
+        })
+    }
+
+    pub(super) fn deregister(
+        &mut self,
+        workers: &[WorkerKey],
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        for key in self.keys_held(workers) {
+            if let Some(record) = self.jobs.get_mut(&key) {
+                record.give_back(now)?;
+            }
+        }
+        self.workers.retain(|key, _| !workers.contains(key));
+        Ok(())
+    }
+
+    pub(super) fn rescue(&mut self, now: &Now) -> Result<Vec<Rescued>, StoreError> {
+        let dead: Vec<WorkerKey> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.is_dead(now))
+            .map(|(key, _)| *key)
+            .collect();
+        let mut rescued = Vec::new();
+        for key in self.keys_held(&dead) {
+            if let Some(record) = self.jobs.get_mut(&key) {
+                rescued.extend(record.lose(now)?);
+            }
+        }
+        self.workers.retain(|key, _| !dead.contains(key));
+        Ok(rescued)
+    }
+
+    fn keys_held(&self, workers: &[WorkerKey]) -> Vec<JobKey> {
+        self.running(workers).map(|record| record.job.key).collect()
+    }
+
+    pub(super) fn progress(&mut self, notes: &[Progress], now: &Now) -> Vec<Lease> {
+        let mut refused = Vec::new();
+        for note in notes {
+            match self.held_by(note.lease) {
+                Some(record) => {
+                    record.job.progress = Some(note.value.clone());
+                    record.job.updated_at = now.wall;
+                }
+                None => refused.push(note.lease),
+            }
+        }
+        refused
+    }
+
+    pub(super) fn stop(&mut self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
+        if let Some(unknown) = workers.iter().find(|key| !self.workers.contains_key(key)) {
+            return Err(StoreError::NoWorker(*unknown));
+        }
+        for key in workers {
+            if let Some(worker) = self.workers.get_mut(key) {
+                worker.stopping = worker.stopping.max(Some(mode));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Releases the job of a worker that goes. What an earlier attempt may have left running is
+    /// still not known to have ended: `lost_from` stays.
+    fn give_back(&mut self, now: &Now) -> Result<(), StoreError> {
+        let event = if self.job.cancel_reason.is_some() {
+            Event::Cancel
+        } else {
+            Event::Release
+        };
+        self.end_attempt(Report::new(Cause::Interrupted), now);
+        self.job.attempts -= 1;
+        self.happen(event, now)
+    }
+
+    /// Frees the job of a worker that is dead.
+    fn lose(&mut self, now: &Now) -> Result<Option<Rescued>, StoreError> {
+        let (lease, worker) = (self.lease(), self.job.worker);
+        let event = if self.job.cancel_reason.is_some() {
+            Event::Cancel
+        } else if self.job.attempts >= self.job.max_attempts {
+            Event::Exhaust
+        } else {
+            Event::LoseLease
+        };
+        let text = "the worker died, or could not renew its lease in time";
+        self.end_attempt(Report::failure(Cause::LeaseLost, text), now);
+        self.lost_from = self.lost_from.or(Some(lease.token));
+        self.due = Due::Reached;
+        self.happen(event, now)?;
+        let state = self.job.state;
+        Ok(worker.map(|worker| Rescued {
+            lease,
+            worker,
+            state,
+        }))
+    }
+}
