@@ -290,6 +290,9 @@ pub enum InvalidJob {
         /// Its size in bytes.
         len: usize,
     },
+    /// A shell job cannot be run as it is asked for; the text says which part and why.
+    #[error("{0}")]
+    Shell(String),
 }
 
 /// A job that a worker has claimed: everything that running one attempt of it takes.

@@ -8,6 +8,7 @@ mod id;
 mod job;
 mod random;
 mod settings;
+pub mod shell;
 mod sqlite;
 mod state;
 pub mod store;

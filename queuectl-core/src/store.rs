@@ -58,22 +58,29 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`State::Pending`]. Among jobs of one priority in one queue, those enqueued earlier, and
     /// earlier in the batch, are claimed first. A job whose `unique_key` a living job (any state
     /// that is not terminal) has, in the store or earlier in the batch, is not added; the answer
-    /// gives the living job's id.
+    /// gives the living job's id. The key is looked at before the id, so that repeating a call is
+    /// answered also for a job that has both.
+    ///
+    /// A delay counts from here on, also for a job that is blocked meanwhile. Once a claim has found a
+    /// job due it stays due, wherever the wall clock goes; so does one that is due when it is enqueued.
     ///
     /// # Errors
     ///
-    /// [`StoreError::DuplicateId`] if a chosen id is taken, [`StoreError::NotFound`] if an `after`
-    /// job does not exist, [`StoreError::BatchTooLarge`] beyond [`BATCH_LEN_MAX`] jobs.
+    /// [`StoreError::DuplicateId`] if a chosen id is taken, [`StoreError::NumberGiven`] if it has the
+    /// form of an automatic id and is not above all of them, [`StoreError::NotFound`] if an `after`
+    /// job does not exist, [`StoreError::Cycle`] if a job is to wait for itself,
+    /// [`StoreError::BatchTooLarge`] beyond [`BATCH_LEN_MAX`] jobs.
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError>;
 
     /// Settles what has finished and claims what comes next, in one transaction: the heart of the
     /// queue. Either part may be empty.
     ///
     /// *Settling* applies each verdict under its lease; leases that are no longer held come back in
-    /// [`Exchanged::refused`]. A failed attempt without an attempt left, or of a job whose
-    /// cancellation was requested, ends the job as dead or cancelled whatever delay was asked for.
-    /// A report that says more than "succeeded" becomes part of the attempt history. The last
-    /// `after` job that completes makes its dependents pending.
+    /// [`Exchanged::refused`]. A failed attempt without an attempt left ends the job as dead whatever
+    /// delay was asked for. A job whose cancellation was requested is cancelled by every verdict but
+    /// [`Verdict::Complete`], which is stronger and takes the request back. A report that says more
+    /// than "succeeded" becomes part of the attempt history. The last `after` job that completes makes
+    /// its dependents pending.
     ///
     /// *Claiming* first makes due jobs claimable, then gives each worker at most as many jobs as it
     /// asks for, by priority, then in order of enqueueing, from queues that are not paused, of the
@@ -91,7 +98,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError>;
 
     /// Extends the leases of the workers to `lease` from now, and tells what is wanted of them.
-    /// A worker that was declared lost stays lost.
+    /// A worker that was declared lost stays lost. One whose lease has ended, but which nobody has
+    /// declared lost, goes on; after a restart of the machine none does.
     fn renew(&self, workers: &[WorkerKey], lease: Duration) -> Result<Orders, StoreError>;
 
     /// What is wanted of the workers; a read.
@@ -102,7 +110,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError>;
 
     /// Ends the registration of workers that hold nothing any more. What they still hold is
-    /// released as by [`Verdict::Release`].
+    /// released as by [`Verdict::Release`], but for what earlier attempts may have left running: that
+    /// is told to the next claim as before. Workers that are not registered are passed over.
     fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError>;
 
     /// Finds workers that are dead (their process is gone, their lease has ended, or the machine has
@@ -124,7 +133,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError>;
 
     /// Runs jobs again now, all or none: a failed one without waiting for its delay, one in a
-    /// terminal state as a new generation, with its attempts counted from zero. The history stays.
+    /// terminal state as a new generation, with its attempts counted from zero, and without the
+    /// result, progress and cancellation of the old one. The history stays. A job that was cancelled
+    /// while it was blocked waits no more; the dependents of a completed job do not wait again.
     ///
     /// # Errors
     ///
@@ -132,21 +143,24 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// another job with the job's idempotency key lives by now.
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError>;
 
-    /// Deletes jobs in terminal states with their history, all or none.
+    /// Deletes jobs in terminal states with their history, all or none. A job that is blocked by one
+    /// of them would wait for ever; it is cancelled, for a reason that names the deleted job.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotFound`], or [`StoreError::WrongState`] if a job is not in a terminal state.
+    /// [`StoreError::NotFound`], or [`StoreError::StillLives`] if a job is not in a terminal state.
     fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError>;
 
-    /// Deletes some of the jobs that the store's retention settings have outlived; says how many.
+    /// Deletes some of the jobs that have outlived the store's retention settings, as
+    /// [`purge`](Store::purge) does; says how many.
     /// Short: one call looks at a bounded number of jobs, and goes on where the last one ended.
     fn prune(&self) -> Result<u64, StoreError>;
 
     /// Stops or resumes claiming from a queue. The queue need not have jobs yet.
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError>;
 
-    /// Asks workers to stop. They are told by their next [`orders`](Store::orders).
+    /// Asks workers to stop, all or none. They are told by their next [`orders`](Store::orders). Of
+    /// several orders the strongest stands.
     ///
     /// # Errors
     ///
@@ -170,14 +184,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The jobs that fit, in the order asked for.
     fn jobs(&self, query: &JobQuery) -> Result<Vec<Job>, StoreError>;
 
-    /// Every attempt of a job, oldest first, with what was kept of its output.
+    /// Every attempt of a job over all its generations, oldest first, with what was kept of its
+    /// output: also those that were given back, those that succeeded and had nothing to say, and the
+    /// one that runs. None if there is no such job.
     fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError>;
 
     /// How many jobs each queue and kind has in each state. Kept, not counted: the cost does not grow
     /// with the number of jobs.
     fn counts(&self) -> Result<Vec<LaneCounts>, StoreError>;
 
-    /// The queues that have been used.
+    /// The queues that have been used: enqueued to, whether or not the jobs are still there, or
+    /// paused.
     fn queues(&self) -> Result<Vec<QueueInfo>, StoreError>;
 
     /// The registered workers, live or not yet known to be dead.
@@ -500,6 +517,10 @@ pub enum StoreError {
     /// The chosen id is taken.
     #[error("there is a job {0} already")]
     DuplicateId(JobId),
+    /// The chosen id has the form of those that the store gives, and is not above all of them: it was
+    /// another job's once, or might have been.
+    #[error("{0} is not free: the numbers up to the newest job's are never given again")]
+    NumberGiven(JobId),
     /// The job is in a state in which this cannot happen.
     #[error("job {id}: {refused}")]
     WrongState {

@@ -22,7 +22,7 @@ fn every_case_is_in_the_list() {
         written.extend(cases);
     }
     let mut listed: Vec<String> = CASES.iter().map(|(name, _)| (*name).to_owned()).collect();
-    written.sort();
     listed.sort();
-    assert_eq!(listed, written);
+    written.retain(|case| listed.binary_search(case).is_err());
+    assert_eq!(written, [""; 0], "not in cases.rs");
 }

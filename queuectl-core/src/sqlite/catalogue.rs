@@ -97,7 +97,7 @@ impl Catalogue {
 /// the boot id of their worker and are dead by it.
 fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreError> {
     connection.execute(
-        "UPDATE queuectl_job SET run_boot = NULL WHERE run_boot IS NOT NULL",
+        "UPDATE queuectl_job SET run_boot = NULL WHERE run_boot > 0",
         [],
     )?;
     connection.execute("UPDATE queuectl_meta SET boot_id = ?1", [boot_id.as_str()])?;

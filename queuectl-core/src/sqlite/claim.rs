@@ -54,13 +54,11 @@ pub(super) fn claim(
     Ok(claimed)
 }
 
-/// Whether a worker is registered, alive and not told to stop.
+/// Whether a worker is registered and not told to stop.
 fn may_claim(tx: &Tx<'_>, worker: WorkerKey) -> Result<bool, StoreError> {
-    let mut live = tx.prepare(
-        "SELECT 1 FROM queuectl_worker
-         WHERE worker = ?1 AND stop IS NULL AND boot_id = ?2 AND lease_boot > ?3",
-    )?;
-    Ok(live.exists((worker.0, tx.catalogue.boot_id(), tx.boot.as_millis()))?)
+    let mut live =
+        tx.prepare("SELECT 1 FROM queuectl_worker WHERE worker = ?1 AND stop IS NULL")?;
+    Ok(live.exists([worker.0])?)
 }
 
 /// The keys of the jobs that come next over all lanes, with the index of each one's lane.
@@ -122,7 +120,7 @@ fn take(
     tx.execute(
         "UPDATE queuectl_job
          SET state = 2, claim_rank = NULL, token = ?2, attempts = ?3, worker = ?4,
-             started_at = ?5, updated_at = ?5, progress = NULL
+             started_at = ?5, updated_at = ?5
          WHERE key = ?1",
         params![
             key.0,

@@ -63,26 +63,20 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
     if state == State::Completed {
         keep_success(tx, key)?;
     }
-    // What was cancelled while it waited for others waits for them again.
-    let blocked = if state == State::Cancelled {
-        blockers(tx, key)? > 0
-    } else {
-        false
-    };
-    let next = if blocked { State::Blocked } else { next };
+    // What was cancelled while it waited for others waits no more: an operator has said "now".
+    tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
     let lane = tx
         .prepare(
             "UPDATE queuectl_job
-             SET state = ?2, claim_rank = iif(?3, NULL, -priority), run_boot = NULL, run_at = ?4,
-                 attempts = iif(?5, 0, attempts), finished_at = NULL, cancel_reason = NULL,
-                 result = NULL, updated_at = ?4
+             SET state = ?2, claim_rank = -priority, run_boot = NULL, run_at = ?3,
+                 attempts = iif(?4, 0, attempts), finished_at = NULL, cancel_reason = NULL,
+                 result = NULL, progress = NULL, blockers = 0, updated_at = ?3
              WHERE key = ?1 RETURNING lane",
         )?
         .query_row(
             params![
                 key.0,
                 row::code(next),
-                blocked,
                 tx.now.as_millis(),
                 state.is_terminal()
             ],
@@ -103,11 +97,6 @@ fn keep_success(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
         [key.0],
     )?;
     Ok(())
-}
-
-fn blockers(tx: &Tx<'_>, key: JobKey) -> Result<i64, StoreError> {
-    let mut blockers = tx.prepare("SELECT blockers FROM queuectl_job WHERE key = ?1")?;
-    Ok(blockers.query_row([key.0], |row| row.get(0))?)
 }
 
 fn unique_key_is_free(tx: &Tx<'_>, id: &JobId, key: JobKey) -> Result<(), StoreError> {
@@ -138,13 +127,13 @@ pub(super) fn purge(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
                 state,
             });
         }
-        delete(tx, key, state)?;
+        delete(tx, key, id, state)?;
     }
     Ok(())
 }
 
 /// Deletes a job and everything that was recorded of it.
-fn delete(tx: &mut Tx<'_>, key: JobKey, state: State) -> Result<(), StoreError> {
+fn delete(tx: &mut Tx<'_>, key: JobKey, id: &JobId, state: State) -> Result<(), StoreError> {
     tx.execute("DELETE FROM queuectl_attempt WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_output WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
@@ -157,15 +146,16 @@ fn delete(tx: &mut Tx<'_>, key: JobKey, state: State) -> Result<(), StoreError> 
         .prepare("DELETE FROM queuectl_dependency WHERE parent = ?1 RETURNING child")?
         .query_map([key.0], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
+    let reason = format!("job {id}, which it waited for, was deleted");
     for child in dependents {
         let lane = tx
             .prepare(
                 "UPDATE queuectl_job
                  SET state = 6, run_boot = NULL, finished_at = ?2, updated_at = ?2,
-                     cancel_reason = 'a job that it waited for was purged'
+                     cancel_reason = ?3
                  WHERE key = ?1 AND state = 1 RETURNING lane",
             )?
-            .query_row((child, tx.now.as_millis()), |row| row.get(0))
+            .query_row((child, tx.now.as_millis(), &reason), |row| row.get(0))
             .optional()?;
         if let Some(lane) = lane {
             tx.moved(lane, State::Blocked, State::Cancelled);
@@ -189,7 +179,7 @@ pub(super) fn prune(tx: &mut Tx<'_>, from: i64) -> Result<(u64, i64), StoreError
         return Ok((0, 0));
     }
     let mut window = tx.prepare(
-        "SELECT key, state, finished_at <= iif(state = 5, ?3, ?2) FROM queuectl_job
+        "SELECT key, state, finished_at <= iif(state = 5, ?3, ?2), name FROM queuectl_job
          WHERE key > ?1 ORDER BY key",
     )?;
     let mut rows = window.query((from, done, dead))?;
@@ -202,15 +192,16 @@ pub(super) fn prune(tx: &mut Tx<'_>, from: i64) -> Result<(u64, i64), StoreError
         last = row.get(0)?;
         let state = row::state(row, 1)?;
         if state.is_terminal() && row.get::<_, Option<bool>>(2)? == Some(true) {
-            outlived.push((JobKey(last), state));
+            let key = JobKey(last);
+            outlived.push((key, row::id(row, key, 3)?, state));
             if outlived.len() == PRUNE_MAX {
                 break;
             }
         }
     }
     drop(rows);
-    for &(key, state) in &outlived {
-        delete(tx, key, state)?;
+    for (key, id, state) in &outlived {
+        delete(tx, *key, id, *state)?;
     }
     Ok((outlived.len() as u64, last))
 }

@@ -13,8 +13,7 @@ use crate::store::{Enqueued, StoreError};
 const INSERT: &str = "INSERT INTO queuectl_job
     (key, state, lane, claim_rank, priority, max_attempts, created_at, updated_at, run_at, run_boot,
      blockers, name, unique_key, timeout_ms, backoff, tags, payload)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-    ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND state IN (0, 1, 2, 4) DO NOTHING";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
 pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
     if jobs.len() > BATCH_LEN_MAX {
@@ -24,6 +23,12 @@ pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>,
 }
 
 fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
+    // Nobody else writes meanwhile, so a look is enough; the unique index is the guard.
+    if let Some(unique_key) = &job.unique_key
+        && let Some(living) = living(tx, unique_key)?
+    {
+        return Ok(living);
+    }
     let lane = tx.lane_of(&job.queue, &job.kind)?;
     let parents = if job.after.is_empty() {
         Vec::new()
@@ -38,13 +43,22 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
     let (run_at, run_boot) = match job.start {
         Start::Now => (tx.now, None),
         Start::In(delay) => (tx.now + delay, Some((tx.boot + delay).as_millis())),
-        Start::At(moment) => (moment.max(tx.now), None),
+        Start::At(moment) => (moment, None),
     };
-    let due = state == State::Pending && run_at <= tx.now;
-    let claim_rank = due.then_some(-i64::from(job.priority));
+    // What is due stays due, wherever the clocks go: in the claim index, or while it is blocked by
+    // a reading of the boot clock that has always passed.
+    let due = run_at <= tx.now;
+    let claim_rank = (due && state == State::Pending).then_some(-i64::from(job.priority));
+    let run_boot = match state {
+        State::Blocked if due => Some(0),
+        _ => run_boot.filter(|_| !due),
+    };
     let (key, name) = match &job.id {
         None => (None, None),
-        Some(JobId::Auto(JobKey(key))) => (Some(*key), None),
+        Some(JobId::Auto(key)) => {
+            never_given(tx, *key)?;
+            (Some(key.0), None)
+        }
         Some(JobId::Chosen(name)) => (None, Some(name.as_str())),
     };
     let retries = job
@@ -61,7 +75,7 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
             retries.saturating_add(1),
             tx.now.as_millis(),
             run_at.as_millis(),
-            run_boot.filter(|_| !due),
+            run_boot,
             i64::try_from(parents.len()).unwrap_or(i64::MAX),
             name,
             job.unique_key,
@@ -72,7 +86,6 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
         ],
     );
     match inserted {
-        Ok(0) => return living(tx, job),
         Ok(_) => {}
         Err(error) if is_duplicate(&error) => {
             let id = job.id.clone().unwrap_or(JobId::Auto(JobKey(0)));
@@ -100,22 +113,44 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
     })
 }
 
-/// The job that has this job's idempotency key and lives.
-fn living(tx: &Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
-    let (key, id) = tx
+/// Refuses a number that was given to a job before, also if that job is gone: a worker may still hold
+/// a lease of it, and the numbers of its claims would begin again.
+fn never_given(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+    let newest: Option<i64> = tx
+        .prepare("SELECT seq FROM sqlite_sequence WHERE name = 'queuectl_job'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    if newest.is_none_or(|newest| key.0 > newest) {
+        return Ok(());
+    }
+    let taken = tx
+        .prepare("SELECT 1 FROM queuectl_job WHERE key = ?1")?
+        .exists([key.0])?;
+    let id = JobId::Auto(key);
+    Err(if taken {
+        StoreError::DuplicateId(id)
+    } else {
+        StoreError::NumberGiven(id)
+    })
+}
+
+/// The job that has this idempotency key and lives.
+fn living(tx: &Tx<'_>, unique_key: &str) -> Result<Option<Enqueued>, StoreError> {
+    let living = tx
         .prepare(
             "SELECT key, name FROM queuectl_job
-             WHERE unique_key = ?1 AND state IN (0, 1, 2, 4)",
+             WHERE unique_key = ?1 AND unique_key IS NOT NULL AND state IN (0, 1, 2, 4)",
         )?
-        .query_row([&job.unique_key], |row| {
+        .query_row([unique_key], |row| {
             let key = JobKey(row.get(0)?);
-            Ok((key, row::id(row, key, 1)?))
-        })?;
-    Ok(Enqueued {
-        id,
-        key,
-        created: false,
-    })
+            Ok(Enqueued {
+                id: row::id(row, key, 1)?,
+                key,
+                created: false,
+            })
+        })
+        .optional()?;
+    Ok(living)
 }
 
 /// The jobs that this one has to wait for: those of its `after` that have not completed.

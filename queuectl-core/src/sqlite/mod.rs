@@ -162,7 +162,12 @@ impl SqliteStore {
                 .test_on_check_out(false)
                 .build_unchecked(manager)
         });
-        query(&*pool.get()?)
+        let mut connection = pool.get()?;
+        // One transaction, so that several queries see one state; it ends with them.
+        let snapshot = connection.transaction()?;
+        let answer = query(&snapshot)?;
+        snapshot.commit()?;
+        Ok(answer)
     }
 
     /// Takes this process's lock if it has none yet.

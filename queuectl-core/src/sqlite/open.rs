@@ -38,20 +38,10 @@ pub enum OpenError {
     /// looks the same.
     #[error("{} is an empty file, not a queue; remove it to start a new one there", .0.display())]
     Empty(PathBuf),
-    /// The file is shorter than it says it is.
-    #[error("{} is damaged: it has {found} bytes and should have {expected}", path.display())]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        found: u64,
-        /// The size that its header gives.
-        expected: u64,
-    },
     /// The file is something else: no SQLite database, or another program's.
     #[error("{} is not a queue", .0.display())]
     Foreign(PathBuf),
-    /// The file is damaged.
+    /// The file is damaged: cut short, or written over.
     #[error("{} is damaged", path.display())]
     Corrupt {
         /// The file.
@@ -324,7 +314,6 @@ fn check(connection: &Connection, path: &Path) -> Result<String, OpenError> {
     if application != APPLICATION_ID {
         return Err(OpenError::Foreign(path.to_owned()));
     }
-    check_length(connection, path)?;
     let meta: Option<(String, i64)> = connection
         .query_row("SELECT identity, schema FROM queuectl_meta", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -344,31 +333,6 @@ fn check(connection: &Connection, path: &Path) -> Result<String, OpenError> {
         migrate(connection).map_err(failed)?;
     }
     Ok(identity)
-}
-
-/// A file that was cut short is found out when SQLite comes to the missing pages, which may be
-/// much later. Its size tells at once, unless pages still stand in the log.
-fn check_length(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let log = super::gate::beside(path, "-wal");
-    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-        return Ok(());
-    }
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let expected = pragma("page_count")
-        .and_then(|pages| Ok(pages * pragma("page_size")?))
-        .map_err(|error| sqlite_error(path, error))?
-        .unsigned_abs();
-    let found = std::fs::metadata(path)
-        .map_err(|error| io_error(path, error))?
-        .len();
-    if found < expected {
-        return Err(OpenError::Truncated {
-            path: path.to_owned(),
-            found,
-            expected,
-        });
-    }
-    Ok(())
 }
 
 /// Brings the schema up to date, each step in a transaction that first looks whether another process

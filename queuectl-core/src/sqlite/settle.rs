@@ -142,8 +142,15 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
     let Some(held) = held(tx, settlement.lease)? else {
         return Ok(false);
     };
+    let refund = matches!(
+        settlement.verdict,
+        Verdict::Snooze { .. } | Verdict::Release
+    );
     let ending = match &settlement.verdict {
-        _ if held.cancel_requested => Ending::now(Event::Cancel),
+        _ if held.cancel_requested => Ending {
+            refund,
+            ..Ending::now(Event::Cancel)
+        },
         Verdict::Fail { .. } if held.attempts >= held.max_attempts => Ending::now(Event::Exhaust),
         Verdict::Fail { retry_in } => Ending {
             delay: *retry_in,
@@ -222,8 +229,18 @@ pub(super) fn release(tx: &mut Tx<'_>, lease: Lease) -> Result<(), StoreError> {
         ..Ending::now(event)
     };
     let report = Report::failure(Cause::Interrupted, "the worker stopped");
-    // It may have begun, or not have cleaned up after another: nobody is here to say.
-    finish(tx, lease, &held, &ending, held.started_at, &report, true).map(drop)
+    // What an earlier attempt may have left is still to be seen to.
+    let leftovers = held.lost_from.is_some();
+    finish(
+        tx,
+        lease,
+        &held,
+        &ending,
+        held.started_at,
+        &report,
+        leftovers,
+    )
+    .map(drop)
 }
 
 fn finish(
@@ -237,26 +254,32 @@ fn finish(
 ) -> Result<State, StoreError> {
     let state = transition(State::Processing, ending.event)
         .map_err(|refused| StoreError::Other(refused.into()))?;
+    let delayed = matches!(ending.event, Event::Fail | Event::Snooze);
     let waits = ending.delay > Duration::ZERO;
     let claim_rank = (!state.is_terminal() && !waits).then_some(-held.priority);
     let run_boot = waits.then(|| (tx.boot + ending.delay).as_millis());
     let lost_from = leftovers.then(|| held.lost_from.unwrap_or(lease.token).0);
-    let is_failure = !matches!(report.cause, Cause::Snoozed | Cause::Interrupted);
-    let last_error = match &report.error {
-        Some(error) if is_failure => Some(error.as_str()),
-        _ => held.last_error.as_deref(),
+    let is_failure = !matches!(
+        report.cause,
+        Cause::Succeeded | Cause::Snoozed | Cause::Interrupted | Cause::Cancelled
+    );
+    let last_error = if is_failure {
+        report.error.as_deref()
+    } else {
+        held.last_error.as_deref()
     };
     tx.execute(
         "UPDATE queuectl_job
-         SET state = ?2, claim_rank = ?3, run_at = ?4, run_boot = ?5,
+         SET state = ?2, claim_rank = ?3, run_at = ifnull(?4, run_at), run_boot = ?5,
              attempts = ?6, started_at = ?7, finished_at = ?8, updated_at = ?9, lost_from = ?10,
-             last_error = ?11
+             last_error = ?11, cancel_reason = iif(?2 = 6, ifnull(cancel_reason, ?12), NULL)
          WHERE key = ?1",
         params![
             lease.key.0,
             row::code(state),
             claim_rank,
-            (tx.now + ending.delay).as_millis(),
+            // Only a delay gives a new time; what may run at once keeps its own.
+            delayed.then(|| (tx.now + ending.delay).as_millis()),
             run_boot,
             held.attempts - u32::from(ending.refund),
             started_at.as_millis(),
@@ -264,6 +287,7 @@ fn finish(
             tx.now.as_millis(),
             lost_from,
             last_error,
+            report.error,
         ],
     )?;
     tx.moved(held.lane, State::Processing, state);

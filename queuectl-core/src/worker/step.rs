@@ -557,6 +557,9 @@ impl Steps {
         if !settle.is_empty() || !exchanged.claimed.is_empty() {
             self.moved_at = now;
         }
+        // Only jobs that have been seen to take no time are worth holding in advance.
+        let took = |settlement: &Settlement| Some(self.held.get(&settlement.lease)?.took);
+        let quick = !settle.is_empty() && settle.iter().filter_map(took).all(|took| took <= QUICK);
         for settlement in settle {
             let lost = exchanged.refused.contains(&settlement.lease);
             self.settled(settlement, lost);
@@ -564,11 +567,9 @@ impl Steps {
         if wanted > 0 {
             let full = exchanged.claimed.len() >= wanted;
             self.hungry = full;
-            self.ahead = if full {
-                (self.ahead * 2).min(AHEAD_MAX)
-            } else {
-                self.ahead
-            };
+            if full && quick {
+                self.ahead = (self.ahead * 2).min(AHEAD_MAX);
+            }
             self.next_due = exchanged.next_due.map(|due| now + due);
             self.count = self.plan.drain;
         }

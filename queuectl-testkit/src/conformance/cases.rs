@@ -6,6 +6,12 @@
 macro_rules! conformance_cases {
     ($then:ident [$($arguments:tt)*]) => {
         $crate::$then! { [$($arguments)*]
+            chance: {
+                a_store_is_like_the_reference_1
+                a_store_is_like_the_reference_2
+                a_store_is_like_the_reference_3
+                a_store_is_like_the_reference_4
+            }
             claim: {
                 higher_priority_goes_first_then_the_order_of_enqueueing
                 the_order_holds_over_all_queues_and_kinds
@@ -29,10 +35,59 @@ macro_rules! conformance_cases {
                 a_stopping_worker_gets_nothing
                 one_refused_worker_does_not_hold_up_the_others
                 the_next_due_moment_is_told
+                an_exchange_of_nothing_does_nothing
+                a_thousand_jobs_go_through_one_call
                 a_settlement_and_a_claim_share_one_call
                 racing_claimers_never_share_a_job
                 no_claim_after_a_pause_acts_against_it
                 a_cancel_and_a_claim_happen_in_one_order
+            }
+            commands: {
+                a_waiting_job_is_cancelled_at_once
+                a_running_job_is_marked_and_runs_on
+                a_marked_job_is_cancelled_by_every_end_but_completion
+                a_marked_job_that_completes_is_completed
+                a_job_that_has_ended_cannot_be_cancelled
+                jobs_are_cancelled_all_or_none
+                a_failed_job_is_retried_without_its_delay
+                a_job_that_has_ended_is_retried_as_a_new_generation
+                a_result_and_progress_belong_to_their_generation
+                a_retried_job_is_not_cancelled_for_the_old_reason
+                a_job_that_waits_or_runs_cannot_be_retried
+                jobs_are_retried_all_or_none
+                a_job_whose_unique_key_another_has_by_now_is_not_retried
+                two_jobs_of_one_unique_key_are_not_retried_together
+                a_failed_job_keeps_its_unique_key_when_it_is_retried
+                terminal_is_final_without_an_operator
+                a_purged_job_is_gone_with_its_history
+                a_living_job_cannot_be_purged
+                jobs_are_purged_all_or_none
+                completed_and_cancelled_jobs_are_pruned_when_their_time_is_over
+                dead_jobs_are_pruned_by_their_own_retention
+                only_what_has_ended_is_pruned
+                many_outlived_jobs_are_pruned_in_the_end
+                commands_work_on_a_paused_queue
+                commands_on_jobs_that_are_not_there_are_refused
+            }
+            dependencies: {
+                a_job_waits_until_its_parent_has_completed
+                a_job_waits_for_the_last_of_its_parents
+                parents_that_complete_in_one_call_free_their_child
+                a_parent_that_has_completed_does_not_block
+                a_parent_in_any_other_state_blocks
+                parents_may_stand_earlier_in_the_batch
+                a_parent_that_is_not_there_undoes_the_batch
+                a_job_cannot_wait_for_itself
+                a_parent_named_twice_counts_once
+                a_parent_that_fails_or_is_lost_keeps_its_child_waiting
+                a_parent_that_is_run_again_frees_its_child
+                a_completed_parent_that_is_run_again_does_not_block
+                a_waiting_job_that_was_cancelled_runs_when_it_is_retried
+                a_cancelled_job_is_not_freed_by_its_parent
+                the_delay_of_a_waiting_job_counts_from_its_enqueueing
+                purging_a_parent_cancels_what_waits_for_it
+                purging_a_completed_parent_changes_nothing_for_its_child
+                pruning_a_parent_cancels_what_waits_for_it
             }
             enqueue: {
                 a_job_is_kept_as_it_was_enqueued
@@ -82,6 +137,36 @@ macro_rules! conformance_cases {
                 a_worker_that_deregisters_gives_back_what_it_holds
                 a_job_has_one_holder_while_it_is_processing_and_none_otherwise
             }
+            races: {
+                a_completion_and_a_cancel_happen_in_one_order
+                a_settlement_and_a_rescue_happen_in_one_order
+                a_stale_holder_never_beats_the_new_one
+                a_dead_job_is_retried_by_one_of_many
+                a_retry_and_a_purge_happen_in_one_order
+                a_completion_and_an_enqueue_of_a_child_happen_in_one_order
+                no_claim_after_a_stop_acts_against_it
+                nobody_sees_half_a_batch
+                counts_equal_recounts_after_a_riot
+            }
+            reading: {
+                a_job_is_found_by_its_id
+                without_conditions_the_newest_hundred_are_given
+                a_listed_job_is_the_whole_job
+                jobs_are_found_by_state
+                jobs_are_found_by_queue_kind_and_tag
+                jobs_are_found_by_the_time_of_their_creation
+                jobs_are_sorted_as_asked
+                no_more_are_given_than_the_limit
+                pages_follow_one_another
+                the_order_of_creation_does_not_follow_the_wall_clock
+                counts_are_kept_by_queue_and_kind
+                counts_follow_a_job_through_its_states
+                queues_that_were_used_are_listed
+                reads_change_nothing
+                what_one_handle_has_done_the_other_sees
+                a_watch_is_called_after_a_change
+                every_watch_is_called
+            }
             rescue: {
                 a_job_is_freed_when_its_lease_has_ended
                 a_lost_attempt_is_part_of_the_history
@@ -90,6 +175,7 @@ macro_rules! conformance_cases {
                 a_job_that_was_lost_with_its_last_attempt_is_dead
                 a_job_that_was_to_be_cancelled_is_cancelled_when_it_is_freed
                 after_a_restart_of_the_machine_every_lease_is_dead
+                a_renewal_after_a_restart_of_the_machine_saves_nothing
                 leases_of_the_new_boot_are_told_from_those_of_the_old
                 another_process_frees_the_jobs_of_a_dead_one
                 a_dead_process_is_known_before_its_leases_end
@@ -100,6 +186,12 @@ macro_rules! conformance_cases {
                 what_could_not_be_ended_stays_to_be_ended
                 a_dead_jobs_leftovers_are_told_after_its_retry
                 no_job_is_left_processing_without_a_worker
+            }
+            settings: {
+                a_fresh_store_has_the_defaults
+                each_setting_can_be_changed_and_returned_to_its_default
+                a_value_that_a_setting_does_not_take_changes_nothing
+                settings_are_the_same_for_every_handle
             }
             settle: {
                 a_completed_job_is_done
@@ -128,6 +220,25 @@ macro_rules! conformance_cases {
                 the_last_error_is_that_of_the_newest_failed_attempt
                 progress_is_kept_while_the_lease_is_held
                 leftovers_are_told_to_the_next_claim
+            }
+            time: {
+                a_delayed_job_waits
+                a_job_of_a_moment_waits_for_it
+                what_is_due_already_runs_at_once
+                a_wall_step_neither_delays_nor_hastens_a_delay
+                a_moment_follows_the_wall_clock
+                once_due_a_job_stays_due
+                what_is_due_when_it_is_enqueued_stays_due
+                after_a_restart_a_delay_ends_when_it_was_expected_to
+                delays_of_two_boots_are_told_apart
+                a_delay_that_ended_while_the_machine_was_off_is_over
+                what_was_due_before_a_restart_is_due_after_it
+                a_released_or_rescued_job_does_not_wait_for_its_old_delay
+                endless_delays_are_endless
+                an_endless_lease_is_endless
+                no_job_starts_early_and_none_late
+                a_retry_by_hand_ends_a_delay_for_good
+                the_delay_of_a_fresh_job_is_forgotten_with_its_generation
             }
         }
     };

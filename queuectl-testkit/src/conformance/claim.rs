@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::thread;
 
-use queuectl_core::store::{ClaimRequest, Queues, StopMode, Verdict};
+use queuectl_core::store::{Cancelled, ClaimRequest, Exchanged, Queues, StopMode, Verdict};
 use queuectl_core::{Cause, State, Token, WorkerKey};
 
-use super::trial::{LEASE, Trial, claim_from, id, job, json, name, named, of_kind, register, secs};
+use super::trial::{
+    LEASE, Trial, claim_from, id, job, json, name, named, of_kind, register, secs, settlement,
+};
 
 pub fn higher_priority_goes_first_then_the_order_of_enqueueing(t: &mut Trial) {
     t.enqueue(named("low").priority(-1));
@@ -303,11 +305,34 @@ pub fn the_next_due_moment_is_told(t: &mut Trial) {
     assert_eq!(next_due(t), Some(secs(15)), "only the unknown kind is left");
 }
 
+pub fn an_exchange_of_nothing_does_nothing(t: &mut Trial) {
+    t.enqueue(job());
+    let before = t.snapshot();
+    assert_eq!(t.store().exchange(&[], None).unwrap(), Exchanged::default());
+    assert_eq!(t.exchange(&[], &[]), Exchanged::default());
+    assert_eq!(t.snapshot(), before);
+}
+
+pub fn a_thousand_jobs_go_through_one_call(t: &mut Trial) {
+    t.add_all(&vec![job(); 2000]);
+    let worker = t.worker();
+    let held = t.claim(worker, 1000);
+    assert_eq!(held.len(), 1000);
+    let settle: Vec<_> = held
+        .iter()
+        .map(|job| settlement(job.lease, Verdict::Complete { result: None }, t.now()))
+        .collect();
+    let done = t.exchange(&settle, &[(worker, 1000)]);
+    assert_eq!((done.refused.len(), done.claimed.len()), (0, 1000));
+    assert!(done.claimed[0].lease.key > held[999].lease.key, "in order");
+    assert_eq!(t.store().held(&[worker]).unwrap().len(), 1000);
+}
+
 pub fn a_settlement_and_a_claim_share_one_call(t: &mut Trial) {
     t.add_all(&[named("a"), named("b")]);
     let worker = t.worker();
     let first = t.claim_one(worker);
-    let settle = [super::trial::settlement(
+    let settle = [settlement(
         first.lease,
         Verdict::Complete { result: None },
         t.now(),
@@ -349,7 +374,7 @@ pub fn racing_claimers_never_share_a_job(t: &mut Trial) {
                         } else {
                             Verdict::Complete { result: None }
                         };
-                        settle.push(super::trial::settlement(claimed.lease, verdict, now));
+                        settle.push(settlement(claimed.lease, verdict, now));
                     }
                 }
             });
@@ -411,7 +436,6 @@ pub fn a_cancel_and_a_claim_happen_in_one_order(t: &mut Trial) {
             });
             (claimer.join().unwrap(), canceller.join().unwrap())
         });
-        use queuectl_core::store::Cancelled;
         match claimed.first() {
             None => {
                 assert_eq!(cancelled, [Cancelled::Now]);

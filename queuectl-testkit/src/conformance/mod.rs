@@ -16,12 +16,20 @@
 
 #[macro_use]
 mod cases;
+pub mod chance;
 pub mod claim;
+pub mod commands;
+pub mod dependencies;
 pub mod enqueue;
 pub mod lease;
+pub mod races;
+pub mod reading;
 pub mod rescue;
+pub mod settings;
 pub mod settle;
+pub mod time;
 mod trial;
+mod twins;
 
 use std::sync::Arc;
 

@@ -132,6 +132,16 @@ pub fn after_a_restart_of_the_machine_every_lease_is_dead(t: &mut Trial) {
     assert_eq!(t.claim_one(t.worker()).id, id("a"), "at once");
 }
 
+/// Whoever renews then is a mistake: its process died with the machine.
+pub fn a_renewal_after_a_restart_of_the_machine_saves_nothing(t: &mut Trial) {
+    let id = t.enqueue(job());
+    let worker = t.worker();
+    t.claim_one(worker);
+    t.clock().reboot();
+    t.store().renew(&[worker], LEASE).unwrap();
+    assert_eq!(t.rescue(), [(t.job(&id).key, State::Pending)]);
+}
+
 /// The boot clock begins again at a restart. A worker that registers afterwards has its own lease by
 /// the new clock, however long the old one had counted.
 pub fn leases_of_the_new_boot_are_told_from_those_of_the_old(t: &mut Trial) {

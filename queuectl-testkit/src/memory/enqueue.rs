@@ -67,6 +67,9 @@ impl Data {
         match &new.id {
             None => Ok((next, JobId::Auto(next))),
             Some(id) if self.find(id).is_some() => Err(StoreError::DuplicateId(id.clone())),
+            Some(id @ JobId::Auto(key)) if key.0 <= self.last_key => {
+                Err(StoreError::NumberGiven(id.clone()))
+            }
             Some(JobId::Auto(key)) => Ok((*key, JobId::Auto(*key))),
             Some(id @ JobId::Chosen(_)) => Ok((next, id.clone())),
         }

@@ -59,10 +59,14 @@ impl Data {
                 // reason why it was.
                 record.job.cancel_reason = None;
             }
-            Verdict::Fail { retry_in } => record.delay(*retry_in, now),
+            // A job that will not run again keeps the time from which it might have.
+            Verdict::Fail { retry_in } if event == Event::Fail => record.delay(*retry_in, now),
+            Verdict::Fail { .. } => {}
             Verdict::Snooze { wake_in } => {
                 record.job.attempts -= 1;
-                record.delay(*wake_in, now);
+                if event == Event::Snooze {
+                    record.delay(*wake_in, now);
+                }
             }
             Verdict::Release => record.job.attempts -= 1,
             Verdict::Cancel => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use queuectl_core::store::{Orders, Progress, Registration, Rescued, StopMode};
 use queuectl_core::{Cause, Event, JobKey, Lease, Report, State, StoreError, WorkerKey};
 
-use super::data::{Data, Due, Now, Record, Worker};
+use super::data::{Data, Now, Record, Worker};
 
 impl Data {
     pub(super) fn register(
@@ -34,10 +34,8 @@ impl Data {
 
     pub(super) fn renew(&mut self, workers: &[WorkerKey], lease: Duration, now: &Now) -> Orders {
         for key in workers {
-            // A lease of another boot cannot be renewed: its holder died with the machine.
-            if let Some(worker) = self.workers.get_mut(key)
-                && worker.boot_id == now.boot_id
-            {
+            // Of another boot it stays all the same: the boot id is not renewed with the lease.
+            if let Some(worker) = self.workers.get_mut(key) {
                 worker.lease_ends = now.boot + lease;
             }
         }
@@ -149,7 +147,7 @@ impl Record {
         self.happen(event, now)
     }
 
-    /// Frees the job of a worker that is dead.
+    /// Frees the job of a worker that is dead. It was due when it was claimed, and still is.
     fn lose(&mut self, now: &Now) -> Result<Option<Rescued>, StoreError> {
         let (lease, worker) = (self.lease(), self.job.worker);
         let event = if self.job.cancel_reason.is_some() {
@@ -162,7 +160,6 @@ impl Record {
         let text = "the worker died, or could not renew its lease in time";
         self.end_attempt(Report::failure(Cause::LeaseLost, text), now);
         self.lost_from = self.lost_from.or(Some(lease.token));
-        self.due = Due::Reached;
         self.happen(event, now)?;
         let state = self.job.state;
         Ok(worker.map(|worker| Rescued {

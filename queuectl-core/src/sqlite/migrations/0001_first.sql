@@ -58,6 +58,7 @@ CREATE TABLE queuectl_job (
     updated_at INTEGER NOT NULL,
     run_at INTEGER NOT NULL,
     -- When a relative delay is over; NULL for moments of the wall clock and when there is no delay.
+    -- 0 in a blocked job that was due when it was enqueued: it stays so.
     run_boot INTEGER,
     started_at INTEGER,
     finished_at INTEGER,
