@@ -115,8 +115,7 @@ pub struct Captured {
 impl Captured {
     /// How many bytes between the head and the tail were counted but not kept.
     pub fn omitted(&self) -> u64 {
-        self.total
-            .saturating_sub((self.head.len() + self.tail.len()) as u64)
+        self.total.saturating_sub((self.head.len() + self.tail.len()) as u64)
     }
 }
 
@@ -152,10 +151,7 @@ impl Report {
 
     /// A report of the given cause and error.
     pub fn failure(cause: Cause, error: impl Into<String>) -> Self {
-        Report {
-            error: Some(error.into()),
-            ..Report::new(cause)
-        }
+        Report { error: Some(error.into()), ..Report::new(cause) }
     }
 
     /// Whether there is anything to record that the job's own record does not tell.

@@ -99,10 +99,7 @@ impl BackoffPolicy {
             Curve::Constant { .. } | Curve::Linear { .. } => true,
         };
         if valid {
-            Ok(BackoffPolicy {
-                curve,
-                ..BackoffPolicy::default()
-            })
+            Ok(BackoffPolicy { curve, ..BackoffPolicy::default() })
         } else {
             Err(InvalidBackoff::Curve(curve))
         }
@@ -189,12 +186,7 @@ impl fmt::Display for BackoffPolicy {
             Curve::Table { delays } => {
                 f.write_str("table:")?;
                 for (index, delay) in delays.iter().enumerate() {
-                    write!(
-                        f,
-                        "{}{}",
-                        if index == 0 { "" } else { "," },
-                        Compact(*delay)
-                    )?;
+                    write!(f, "{}{}", if index == 0 { "" } else { "," }, Compact(*delay))?;
                 }
             }
         }
@@ -213,11 +205,7 @@ struct Compact(Duration);
 
 impl fmt::Display for Compact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            &humantime::format_duration(self.0)
-                .to_string()
-                .replace(' ', ""),
-        )
+        f.write_str(&humantime::format_duration(self.0).to_string().replace(' ', ""))
     }
 }
 
@@ -259,24 +247,13 @@ fn parse(text: &str) -> Option<Result<BackoffPolicy, InvalidBackoff>> {
     let duration = |text: &str| humantime::parse_duration(text).ok();
     let curve = match (name, argument) {
         ("exponential", None) => Curve::Exponential { base: 2.0 },
-        ("exponential", Some(base)) => Curve::Exponential {
-            base: base.parse().ok()?,
-        },
-        ("constant", Some(delay)) => Curve::Constant {
-            delay: duration(delay)?,
-        },
-        ("linear", Some(step)) => Curve::Linear {
-            step: duration(step)?,
-        },
+        ("exponential", Some(base)) => Curve::Exponential { base: base.parse().ok()? },
+        ("constant", Some(delay)) => Curve::Constant { delay: duration(delay)? },
+        ("linear", Some(step)) => Curve::Linear { step: duration(step)? },
         ("polynomial", None) => Curve::Polynomial { degree: 4.0 },
-        ("polynomial", Some(degree)) => Curve::Polynomial {
-            degree: degree.parse().ok()?,
-        },
+        ("polynomial", Some(degree)) => Curve::Polynomial { degree: degree.parse().ok()? },
         ("table", Some(delays)) => Curve::Table {
-            delays: delays
-                .split(',')
-                .map(|delay| duration(delay.trim()))
-                .collect::<Option<_>>()?,
+            delays: delays.split(',').map(|delay| duration(delay.trim())).collect::<Option<_>>()?,
         },
         _ => return None,
     };
@@ -311,9 +288,7 @@ mod tests {
 
     fn first(policy: &str, count: u32) -> Vec<u64> {
         let policy: BackoffPolicy = policy.parse().unwrap();
-        (1..=count)
-            .map(|retry| policy.delay(retry, 0.0).as_secs())
-            .collect()
+        (1..=count).map(|retry| policy.delay(retry, 0.0).as_secs()).collect()
     }
 
     #[test]
@@ -347,10 +322,7 @@ mod tests {
                         let delay = policy.delay(retry, random);
                         let least = longest.mul_f64(1.0 - jitter);
                         let slack = Duration::from_nanos(50);
-                        assert!(
-                            delay <= longest && delay + slack >= least,
-                            "{text} at {retry}"
-                        );
+                        assert!(delay <= longest && delay + slack >= least, "{text} at {retry}");
                     }
                 }
             }
@@ -400,10 +372,7 @@ mod tests {
             "linear:10s;jitter=2",
             "linear:10s;colour=red",
         ] {
-            assert!(
-                text.parse::<BackoffPolicy>().is_err(),
-                "{text:?} was accepted"
-            );
+            assert!(text.parse::<BackoffPolicy>().is_err(), "{text:?} was accepted");
         }
     }
 }

@@ -96,9 +96,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -169,9 +167,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this file is the door of time")]
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
@@ -217,11 +213,7 @@ struct Manual {
 impl ManualClock {
     /// A clock at its fixed start.
     pub fn new() -> Self {
-        ManualClock(Mutex::new(Manual {
-            wall_ms: 1_700_000_000_000,
-            boot_ms: 3_600_000,
-            boots: 1,
-        }))
+        ManualClock(Mutex::new(Manual { wall_ms: 1_700_000_000_000, boot_ms: 3_600_000, boots: 1 }))
     }
 
     /// Lets time pass, on both clocks.
@@ -246,9 +238,7 @@ impl ManualClock {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Manual> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -280,10 +270,7 @@ mod tests {
     fn arithmetic_saturates_instead_of_wrapping() {
         assert_eq!(Timestamp::from_millis(5) + Duration::MAX, Timestamp::MAX);
         assert_eq!(Timestamp::from_millis(-1), Timestamp::from_millis(0));
-        assert_eq!(
-            Timestamp::from_millis(1).since(Timestamp::from_millis(2)),
-            Duration::ZERO
-        );
+        assert_eq!(Timestamp::from_millis(1).since(Timestamp::from_millis(2)), Duration::ZERO);
         assert_eq!((BootTime(1) + Duration::MAX).as_millis(), i64::MAX);
     }
 

@@ -80,12 +80,7 @@ impl Finished {
             Outcome::Snooze(_) => Report::new(Cause::Snoozed),
             Outcome::Cancel(reason) => Report::failure(Cause::Cancelled, reason.clone()),
         };
-        Finished {
-            outcome,
-            report,
-            stopped: None,
-            leftovers: false,
-        }
+        Finished { outcome, report, stopped: None, leftovers: false }
     }
 }
 
@@ -170,10 +165,7 @@ impl Handlers {
         E: Into<BoxError> + 'static,
         F: Fn(P, &Context) -> Result<O, E> + Send + Sync + 'static,
     {
-        let typed = Typed {
-            function,
-            payload: std::marker::PhantomData::<fn(P) -> Result<O, E>>,
-        };
+        let typed = Typed { function, payload: std::marker::PhantomData::<fn(P) -> Result<O, E>> };
         self.with(kind, Arc::new(typed))
     }
 
@@ -215,10 +207,7 @@ impl Handlers {
                 && let Err(error) = handler.clean_up(job.lease.key, from, job.lease.token)
             {
                 let text = format!("what an earlier attempt left could not be ended: {error}");
-                return Finished {
-                    leftovers: true,
-                    ..Finished::of(Outcome::Retry(text.into()))
-                };
+                return Finished { leftovers: true, ..Finished::of(Outcome::Retry(text.into())) };
             }
             handler.run(job, context)
         }));
@@ -268,10 +257,7 @@ where
             Err(error) => {
                 let text = format!("the payload is not what the handler takes: {error}");
                 let report = Report::failure(Cause::Undecodable, &text);
-                return Finished {
-                    report,
-                    ..Finished::of(Outcome::Dead(text.into()))
-                };
+                return Finished { report, ..Finished::of(Outcome::Dead(text.into())) };
             }
         };
         match (self.function)(payload, context) {
@@ -368,14 +354,7 @@ impl Context {
     ) -> Self {
         let deadline = limit.map(|limit| clock.boot() + limit);
         let (attempt, max_attempts) = (job.attempt, job.max_attempts);
-        Context {
-            clock,
-            deadline,
-            stop,
-            progress,
-            attempt,
-            max_attempts,
-        }
+        Context { clock, deadline, stop, progress, attempt, max_attempts }
     }
 
     /// Which attempt this is, from 1 on.
@@ -390,8 +369,7 @@ impl Context {
 
     /// How long the attempt may still run; `None` is without limit. Zero when the time is over.
     pub fn time_left(&self) -> Option<Duration> {
-        self.deadline
-            .map(|deadline| deadline.since(self.clock.boot()))
+        self.deadline.map(|deadline| deadline.since(self.clock.boot()))
     }
 
     /// Why the attempt should end now, if it should. A handler that runs for long asks this often,
@@ -405,10 +383,8 @@ impl Context {
     pub fn wait_for_stop(&self, timeout: Duration) -> Option<StopCause> {
         let timeout = self.time_left().map_or(timeout, |left| left.min(timeout));
         let raised = self.stop.lock();
-        let waited = self
-            .stop
-            .changed
-            .wait_timeout_while(raised, timeout, |raised| raised.cause.is_none());
+        let waited =
+            self.stop.changed.wait_timeout_while(raised, timeout, |raised| raised.cause.is_none());
         drop(waited);
         self.stop_requested()
     }
@@ -456,10 +432,7 @@ mod tests {
 
     fn claimed(kind: &str, payload: &str) -> Claimed {
         Claimed::new(
-            Lease {
-                key: JobKey(1),
-                token: Token(1),
-            },
+            Lease { key: JobKey(1), token: Token(1) },
             WorkerKey(1),
             JobId::Auto(JobKey(1)),
             Name::new("default").unwrap(),
@@ -485,9 +458,8 @@ mod tests {
         let finished = run(ok.unwrap(), "1");
         assert!(matches!(finished.outcome, Outcome::DoneWith(result) if result.as_str() == "2"));
 
-        let fails = Handlers::new().on("k", |(): (), _: &Context| {
-            Err::<(), _>(std::io::Error::other("no route"))
-        });
+        let fails = Handlers::new()
+            .on("k", |(): (), _: &Context| Err::<(), _>(std::io::Error::other("no route")));
         let finished = run(fails.unwrap(), "null");
         assert_eq!(finished.report, Report::failure(Cause::Failed, "no route"));
 
@@ -496,13 +468,7 @@ mod tests {
         });
         let finished = run(panics.unwrap(), "null");
         assert_eq!(finished.report.cause, Cause::Panicked);
-        assert!(
-            finished
-                .report
-                .error
-                .unwrap()
-                .contains("index 7 is out of reach")
-        );
+        assert!(finished.report.error.unwrap().contains("index 7 is out of reach"));
 
         let typed = Handlers::new().on("k", |_: u32, _: &Context| Ok::<(), String>(()));
         let finished = run(typed.unwrap(), "\"text\"");
@@ -529,13 +495,7 @@ mod tests {
         let stop = Arc::default();
         let finished = handlers.execute(&job, &context(&job, Arc::default(), &stop));
         assert!(finished.leftovers);
-        assert!(
-            finished
-                .report
-                .error
-                .unwrap()
-                .contains("process 7 will not die")
-        );
+        assert!(finished.report.error.unwrap().contains("process 7 will not die"));
     }
 
     #[test]
@@ -548,10 +508,7 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(context.stop_requested(), Some(StopCause::TimedOut));
         stop.raise(StopCause::Shutdown);
-        assert_eq!(
-            context.wait_for_stop(Duration::from_secs(60)),
-            Some(StopCause::Shutdown)
-        );
+        assert_eq!(context.wait_for_stop(Duration::from_secs(60)), Some(StopCause::Shutdown));
         stop.raise(StopCause::LeaseLost);
         assert_eq!(context.stop_requested(), Some(StopCause::LeaseLost));
     }

@@ -53,9 +53,7 @@ impl FromStr for JobId {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text
-            .strip_prefix('q')
-            .filter(|digits| !digits.starts_with(['0', '+', '-']));
+        let number = text.strip_prefix('q').filter(|digits| !digits.starts_with(['0', '+', '-']));
         match number.and_then(|digits| digits.parse().ok()) {
             Some(number) if number <= AUTO_KEY_MAX => Ok(JobId::Auto(JobKey(number))),
             Some(_) => Err(InvalidName(text.to_owned())),
@@ -169,16 +167,10 @@ mod tests {
 
     #[test]
     fn ids_show_as_they_are_written() {
-        for text in [
-            "q1", "q42", "job1", "Q42", "q", "q0", "q042", "q4x", "a.b:c-d", "42",
-        ] {
+        for text in ["q1", "q42", "job1", "Q42", "q", "q0", "q042", "q4x", "a.b:c-d", "42"] {
             let id: JobId = text.parse().unwrap();
             assert_eq!(id.to_string(), text);
-            assert_eq!(
-                matches!(id, JobId::Auto(_)),
-                ["q1", "q42"].contains(&text),
-                "{text}"
-            );
+            assert_eq!(matches!(id, JobId::Auto(_)), ["q1", "q42"].contains(&text), "{text}");
         }
     }
 
@@ -192,16 +184,7 @@ mod tests {
     #[test]
     fn names_outside_of_the_alphabet_are_refused() {
         let long = "x".repeat(65);
-        for text in [
-            "",
-            " ",
-            "a b",
-            "a/b",
-            "naïve",
-            "a\n",
-            "a\u{1b}[2J",
-            long.as_str(),
-        ] {
+        for text in ["", " ", "a b", "a/b", "naïve", "a\n", "a\u{1b}[2J", long.as_str()] {
             assert!(Name::new(text).is_err(), "{text:?} was accepted");
             assert!(text.parse::<JobId>().is_err(), "{text:?} was accepted");
         }

@@ -167,10 +167,7 @@ impl NewJob {
     ///
     /// [`InvalidJob::Name`] if the text is not an id.
     pub fn id(mut self, id: &str) -> Result<Self, InvalidJob> {
-        let parsed = id.parse().map_err(|source| InvalidJob::Name {
-            field: "id",
-            source,
-        })?;
+        let parsed = id.parse().map_err(|source| InvalidJob::Name { field: "id", source })?;
         self.id = Some(parsed);
         Ok(self)
     }

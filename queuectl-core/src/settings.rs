@@ -211,15 +211,9 @@ impl Default for Settings {
 impl Settings {
     /// The backoff of a job that says nothing of it.
     pub fn backoff(&self) -> BackoffPolicy {
-        BackoffPolicy::new(Curve::Exponential {
-            base: self.backoff_base,
-        })
-        .and_then(|policy| {
-            policy
-                .with_cap(self.backoff_max)
-                .with_jitter(self.backoff_jitter)
-        })
-        .unwrap_or_default()
+        BackoffPolicy::new(Curve::Exponential { base: self.backoff_base })
+            .and_then(|policy| policy.with_cap(self.backoff_max).with_jitter(self.backoff_jitter))
+            .unwrap_or_default()
     }
 
     /// The value of a setting, written as [`Settings::set`] reads it.
@@ -259,10 +253,7 @@ impl Settings {
     /// [`InvalidSetting::Value`], and the settings are as they were.
     pub fn set(&mut self, setting: Setting, value: &str) -> Result<(), InvalidSetting> {
         self.try_set(setting, value.trim())
-            .ok_or_else(|| InvalidSetting::Value {
-                setting,
-                value: value.to_owned(),
-            })
+            .ok_or_else(|| InvalidSetting::Value { setting, value: value.to_owned() })
     }
 
     fn try_set(&mut self, setting: Setting, value: &str) -> Option<()> {
@@ -318,11 +309,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 fn optional(text: &str) -> Option<Option<Duration>> {
-    if text == "never" {
-        Some(None)
-    } else {
-        parse_duration(text).map(Some)
-    }
+    if text == "never" { Some(None) } else { parse_duration(text).map(Some) }
 }
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -348,10 +335,7 @@ pub fn format_size(bytes: u64) -> String {
     UNITS
         .into_iter()
         .find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit))
-        .map_or_else(
-            || bytes.to_string(),
-            |(name, unit)| format!("{}{name}", bytes / unit),
-        )
+        .map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
 #[cfg(test)]
@@ -371,12 +355,7 @@ mod tests {
 
     #[test]
     fn old_spellings_name_the_same_setting() {
-        for text in [
-            "max-retries",
-            "max_retries",
-            "default-max-retries",
-            "DEFAULT_MAX_RETRIES",
-        ] {
+        for text in ["max-retries", "max_retries", "default-max-retries", "DEFAULT_MAX_RETRIES"] {
             assert_eq!(text.parse(), Ok(Setting::MaxRetries));
         }
         assert!("retries".parse::<Setting>().is_err());
@@ -402,10 +381,7 @@ mod tests {
         ];
         for (setting, value) in refused {
             let mut settings = Settings::default();
-            assert!(
-                settings.set(setting, value).is_err(),
-                "{setting} took {value:?}"
-            );
+            assert!(settings.set(setting, value).is_err(), "{setting} took {value:?}");
             assert_eq!(settings, Settings::default());
         }
     }

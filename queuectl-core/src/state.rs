@@ -230,10 +230,7 @@ mod tests {
     #[test]
     fn terminal_states_are_left_only_by_an_operator() {
         for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
-            for event in Event::ALL
-                .into_iter()
-                .filter(|&event| event != Event::Retry)
-            {
+            for event in Event::ALL.into_iter().filter(|&event| event != Event::Retry) {
                 assert!(transition(state, event).is_err(), "{event} left {state}");
             }
         }

@@ -274,6 +274,7 @@ pub enum Verdict {
         wake_in: Duration,
     },
     /// It did not run, or was interrupted: it may run again at once; the attempt is given back.
+    /// Without a report the attempt never began, and leaves no record.
     Release,
     /// It is cancelled.
     Cancel,
@@ -463,10 +464,7 @@ pub struct LaneCounts {
 impl LaneCounts {
     /// The number in one state.
     pub fn of(&self, state: State) -> u64 {
-        State::ALL
-            .iter()
-            .position(|&s| s == state)
-            .map_or(0, |index| self.by_state[index])
+        State::ALL.iter().position(|&s| s == state).map_or(0, |index| self.by_state[index])
     }
 }
 
@@ -588,9 +586,6 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 impl StoreError {
     /// Whether the same call may succeed later without anyone mending anything by hand.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            StoreError::Busy(_) | StoreError::Full(_) | StoreError::Unknown(_)
-        )
+        matches!(self, StoreError::Busy(_) | StoreError::Full(_) | StoreError::Unknown(_))
     }
 }

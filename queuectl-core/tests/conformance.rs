@@ -17,20 +17,13 @@ impl Fresh {
         let folder = tempfile::tempdir().expect("a folder for the store");
         let clock = Arc::new(ManualClock::new());
         let store = Some(Arc::new(open(&folder, &clock)));
-        Fresh {
-            folder,
-            clock,
-            store,
-        }
+        Fresh { folder, clock, store }
     }
 }
 
 fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> SqliteStore {
-    let options = SqliteOptions {
-        create: true,
-        clock: Arc::clone(clock) as _,
-        ..SqliteOptions::default()
-    };
+    let options =
+        SqliteOptions { create: true, clock: Arc::clone(clock) as _, ..SqliteOptions::default() };
     SqliteStore::open(folder.path().join("queue.db"), options).expect("a store")
 }
 

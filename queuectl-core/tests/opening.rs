@@ -14,10 +14,7 @@ fn folder() -> TempDir {
 }
 
 fn create(path: &Path) -> SqliteStore {
-    let options = SqliteOptions {
-        create: true,
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { create: true, ..SqliteOptions::default() };
     SqliteStore::open(path, options).expect("a store")
 }
 
@@ -64,11 +61,8 @@ fn an_empty_file_is_not_a_new_store() {
 fn other_files_are_foreign() {
     let folder = folder();
     let text = folder.path().join("notes.txt");
-    fs::write(
-        &text,
-        "not a database, but long enough to be looked at ".repeat(100),
-    )
-    .expect("written");
+    fs::write(&text, "not a database, but long enough to be looked at ".repeat(100))
+        .expect("written");
     assert!(matches!(refusal(&text), OpenError::Foreign(_)));
 
     let other = folder.path().join("other.db");
@@ -93,10 +87,7 @@ fn a_store_of_a_newer_version_is_left_alone() {
     let path = closed_store(&folder);
     sqlite(&path, "UPDATE queuectl_meta SET schema = 99");
     let error = refusal(&path);
-    assert!(
-        matches!(error, OpenError::Newer { found: 99, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
     assert!(error.to_string().contains("newer version"), "{error}");
 }
 
@@ -136,10 +127,7 @@ fn many_who_make_the_same_store_at_once_get_one() {
             });
         }
     });
-    let all = JobQuery {
-        limit: 100,
-        ..JobQuery::default()
-    };
+    let all = JobQuery { limit: 100, ..JobQuery::default() };
     assert_eq!(create(&path).jobs(&all).expect("read").len(), 16);
     let drafts = fs::read_dir(folder.path()).expect("read").filter(|entry| {
         let name = entry.as_ref().expect("an entry").file_name();
@@ -157,17 +145,11 @@ fn a_store_that_was_deleted_or_replaced_takes_no_more_writes() {
     store.enqueue(&[job()]).expect("enqueued");
 
     fs::rename(&path, folder.path().join("elsewhere.db")).expect("moved");
-    assert!(matches!(
-        store.enqueue(&[job()]),
-        Err(StoreError::Replaced(_))
-    ));
+    assert!(matches!(store.enqueue(&[job()]), Err(StoreError::Replaced(_))));
     assert!(!path.exists(), "a new store was made in its place");
 
     fs::write(&path, "something else").expect("written");
-    assert!(matches!(
-        store.enqueue(&[job()]),
-        Err(StoreError::Replaced(_))
-    ));
+    assert!(matches!(store.enqueue(&[job()]), Err(StoreError::Replaced(_))));
 }
 
 #[test]
@@ -205,16 +187,8 @@ fn a_batch_that_fails_in_a_shared_transaction_fails_alone() {
             });
         }
     });
-    let all = JobQuery {
-        limit: 10_000,
-        ..JobQuery::default()
-    };
+    let all = JobQuery { limit: 10_000, ..JobQuery::default() };
     assert_eq!(store.jobs(&all).expect("read").len(), 401);
-    let counted: u64 = store
-        .counts()
-        .expect("read")
-        .iter()
-        .flat_map(|lane| lane.by_state)
-        .sum();
+    let counted: u64 = store.counts().expect("read").iter().flat_map(|lane| lane.by_state).sum();
     assert_eq!(counted, 401);
 }

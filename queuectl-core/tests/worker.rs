@@ -18,10 +18,7 @@ type Answer = Result<Outcome, String>;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn open(path: &Path) -> Arc<SqliteStore> {
-    let options = SqliteOptions {
-        create: true,
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { create: true, ..SqliteOptions::default() };
     Arc::new(SqliteStore::open(path, options).expect("a store"))
 }
 
@@ -32,12 +29,7 @@ fn fresh() -> (TempDir, Arc<SqliteStore>) {
 }
 
 fn add(store: &SqliteStore, jobs: &[NewJob]) -> Vec<JobId> {
-    store
-        .enqueue(jobs)
-        .expect("enqueued")
-        .into_iter()
-        .map(|added| added.id)
-        .collect()
+    store.enqueue(jobs).expect("enqueued").into_iter().map(|added| added.id).collect()
 }
 
 fn job(kind: &str) -> NewJob {
@@ -55,9 +47,7 @@ fn drain() -> WorkerOptions {
 }
 
 fn on(kind: &str, handler: impl Fn(&Context) -> Answer + Send + Sync + 'static) -> Handlers {
-    Handlers::new()
-        .on(kind, move |(): (), context: &Context| handler(context))
-        .expect("a kind")
+    Handlers::new().on(kind, move |(): (), context: &Context| handler(context)).expect("a kind")
 }
 
 /// A handler that says that it runs, and then does so until it is told to end.
@@ -90,61 +80,28 @@ fn every_outcome_takes_its_job_where_it_should() {
     };
     let handlers = Handlers::new()
         .on("done", handler(|_| Ok(Outcome::Done)))
-        .and_then(|on| {
-            on.on(
-                "result",
-                handler(|result| Ok(Outcome::DoneWith(result.clone()))),
-            )
-        })
+        .and_then(|on| on.on("result", handler(|result| Ok(Outcome::DoneWith(result.clone())))))
         .and_then(|on| on.on("fails", handler(|_| Err("out of luck".into()))))
-        .and_then(|on| {
-            on.on(
-                "dead",
-                handler(|_| Ok(Outcome::Dead("no such user".into()))),
-            )
-        })
-        .and_then(|on| {
-            on.on(
-                "cancel",
-                handler(|_| Ok(Outcome::Cancel("not wanted".into()))),
-            )
-        })
+        .and_then(|on| on.on("dead", handler(|_| Ok(Outcome::Dead("no such user".into())))))
+        .and_then(|on| on.on("cancel", handler(|_| Ok(Outcome::Cancel("not wanted".into())))))
         .and_then(|on| on.on("panics", handler(|_| panic!("out of cheese"))))
         .expect("kinds");
-    let summary = Worker::start(store.clone(), handlers, drain())
-        .expect("started")
-        .wait();
+    let summary = Worker::start(store.clone(), handlers, drain()).expect("started").wait();
     let summary = summary.expect("it ends well");
-    assert_eq!(
-        (summary.completed, summary.dead, summary.cancelled),
-        (2, 3, 1)
-    );
+    assert_eq!((summary.completed, summary.dead, summary.cancelled), (2, 3, 1));
 
     use State::{Cancelled, Completed, Dead};
     let states = [Completed, Completed, Dead, Dead, Cancelled, Dead];
-    let errors = [
-        None,
-        None,
-        Some("out of luck"),
-        Some("no such user"),
-        Some("not wanted"),
-        Some("cheese"),
-    ];
+    let errors =
+        [None, None, Some("out of luck"), Some("no such user"), Some("not wanted"), Some("cheese")];
     for ((id, expected), error) in ids.iter().zip(states).zip(errors) {
         let job = store.job(id).expect("read").expect("a job");
         assert_eq!(job.state, expected, "{}", job.kind);
         let said = job.last_error.or(job.cancel_reason).unwrap_or_default();
-        assert!(
-            said.contains(error.unwrap_or_default()),
-            "{}: {said}",
-            job.kind
-        );
+        assert!(said.contains(error.unwrap_or_default()), "{}: {said}", job.kind);
     }
     let result = store.job(&ids[1]).expect("read").expect("a job").result;
-    assert_eq!(
-        result.map(|json| json.as_str().to_owned()).as_deref(),
-        Some("[1,2]")
-    );
+    assert_eq!(result.map(|json| json.as_str().to_owned()).as_deref(), Some("[1,2]"));
 }
 
 #[test]
@@ -156,9 +113,7 @@ fn a_failed_job_is_retried_until_it_succeeds() {
         3 => Ok(Outcome::Done),
         _ => Err("not yet".into()),
     });
-    let summary = Worker::start(store.clone(), handlers, drain())
-        .expect("started")
-        .wait();
+    let summary = Worker::start(store.clone(), handlers, drain()).expect("started").wait();
     assert_eq!(summary.expect("it ends well").failed, 2);
     let attempts = store.attempts(store.job(&ids[0]).expect("read").expect("a job").key);
     let causes: Vec<_> = (attempts.expect("read").iter())
@@ -173,11 +128,7 @@ fn work_that_arrives_later_wakes_the_worker() {
     let (sender, done) = channel();
     let sender = Mutex::new(sender);
     let handlers = on("k", move |_| {
-        sender
-            .lock()
-            .expect("no panic")
-            .send(())
-            .expect("the test listens");
+        sender.lock().expect("no panic").send(()).expect("the test listens");
         Ok(Outcome::Done)
     });
     let worker = Worker::start(store, handlers, WorkerOptions::default()).expect("started");
@@ -196,10 +147,7 @@ fn jobs_of_other_kinds_are_left_to_others() {
     let (_folder, store) = fresh();
     let ids = add(&store, &[job("theirs").priority(9), job("mine")]);
     let handlers = on("mine", |_| Ok(Outcome::Done));
-    Worker::start(store.clone(), handlers, drain())
-        .expect("started")
-        .wait()
-        .expect("ends well");
+    Worker::start(store.clone(), handlers, drain()).expect("started").wait().expect("ends well");
     assert_eq!(state(&store, &ids[0]), State::Pending);
     assert_eq!(state(&store, &ids[1]), State::Completed);
 }
@@ -222,9 +170,7 @@ fn a_cancelled_job_is_told_to_end_while_it_runs() {
 #[test]
 fn a_job_that_is_interrupted_by_shutdown_loses_no_attempt() {
     let (_folder, store) = fresh();
-    store
-        .change_setting(Setting::Grace, Some("50ms"))
-        .expect("set");
+    store.change_setting(Setting::Grace, Some("50ms")).expect("set");
     let ids = add(&store, &[job("long")]);
     let (handlers, begins, causes) = until_told();
     let worker = Worker::start(store.clone(), handlers, WorkerOptions::default()).expect("started");
@@ -234,10 +180,7 @@ fn a_job_that_is_interrupted_by_shutdown_loses_no_attempt() {
     assert_eq!(worker.wait().expect("ends well").released, 1);
     let job = store.job(&ids[0]).expect("read").expect("a job");
     assert_eq!((job.state, job.attempts), (State::Pending, 0));
-    assert!(
-        store.workers().expect("read").is_empty(),
-        "the registration outlived the worker"
-    );
+    assert!(store.workers().expect("read").is_empty(), "the registration outlived the worker");
 }
 
 #[test]
@@ -248,16 +191,8 @@ fn stopping_gently_lets_the_running_job_finish() {
     let (finish, may_finish) = channel();
     let (begun, may_finish) = (Mutex::new(begun), Mutex::new(may_finish));
     let handlers = on("slow", move |_| {
-        begun
-            .lock()
-            .expect("no panic")
-            .send(())
-            .expect("the test listens");
-        may_finish
-            .lock()
-            .expect("no panic")
-            .recv()
-            .map_err(|error| error.to_string())?;
+        begun.lock().expect("no panic").send(()).expect("the test listens");
+        may_finish.lock().expect("no panic").recv().map_err(|error| error.to_string())?;
         Ok(Outcome::Done)
     });
     let worker = Worker::start(store.clone(), handlers, WorkerOptions::default()).expect("started");
@@ -277,11 +212,7 @@ fn the_jobs_of_a_dead_process_run_again_within_two_seconds() {
     let (folder, dead) = fresh();
     let ids = add(&dead, &[job("k")]);
     let hour = Duration::from_secs(3600);
-    let registration = Registration {
-        workers: 1,
-        lease: hour,
-        log: None,
-    };
+    let registration = Registration { workers: 1, lease: hour, log: None };
     let workers = dead.register(&registration).expect("registered");
     let kinds = [queuectl_core::Name::new("k").expect("a kind")];
     let queues = queuectl_core::store::Queues::All;
@@ -290,44 +221,26 @@ fn the_jobs_of_a_dead_process_run_again_within_two_seconds() {
         queues: &queues,
         kinds: &kinds,
     };
-    assert_eq!(
-        dead.exchange(&[], Some(&request))
-            .expect("claimed")
-            .claimed
-            .len(),
-        1
-    );
+    assert_eq!(dead.exchange(&[], Some(&request)).expect("claimed").claimed.len(), 1);
 
     let store = open(&folder.path().join("queue.db"));
     let (sender, ran) = channel();
     let sender = Mutex::new(sender);
     let handlers = on("k", move |context| {
-        sender
-            .lock()
-            .expect("no panic")
-            .send(context.attempt())
-            .expect("the test listens");
+        sender.lock().expect("no panic").send(context.attempt()).expect("the test listens");
         Ok(Outcome::Done)
     });
     let worker = Worker::start(store.clone(), handlers, WorkerOptions::default()).expect("started");
     // While its process lives, the job is its own, however often others look.
-    assert!(
-        ran.recv_timeout(Duration::from_millis(1500)).is_err(),
-        "the job was stolen"
-    );
+    assert!(ran.recv_timeout(Duration::from_millis(1500)).is_err(), "the job was stolen");
     drop(dead);
-    let attempt = ran
-        .recv_timeout(Duration::from_secs(2))
-        .expect("rescued within two seconds");
+    let attempt = ran.recv_timeout(Duration::from_secs(2)).expect("rescued within two seconds");
     assert_eq!(attempt, 2, "the lost attempt stays spent");
     worker.stopper().stop(StopMode::Finish);
     worker.wait().expect("ends well");
     let key = store.job(&ids[0]).expect("read").expect("a job").key;
     let attempts = store.attempts(key).expect("read");
-    assert_eq!(
-        attempts[0].report.as_ref().map(|report| report.cause),
-        Some(Cause::LeaseLost)
-    );
+    assert_eq!(attempts[0].report.as_ref().map(|report| report.cause), Some(Cause::LeaseLost));
 }
 
 #[test]
@@ -338,11 +251,7 @@ fn progress_can_be_read_while_the_job_runs() {
     let may_finish = Mutex::new(may_finish);
     let handlers = on("k", move |context| {
         context.progress(&0.5).map_err(|error| error.to_string())?;
-        may_finish
-            .lock()
-            .expect("no panic")
-            .recv()
-            .map_err(|error| error.to_string())?;
+        may_finish.lock().expect("no panic").recv().map_err(|error| error.to_string())?;
         Ok(Outcome::Done)
     });
     let (changed, changes) = channel();
@@ -353,14 +262,9 @@ fn progress_can_be_read_while_the_job_runs() {
     let worker = Worker::start(store.clone(), handlers, WorkerOptions::default()).expect("started");
     let progress = || store.job(&ids[0]).expect("read").expect("a job").progress;
     while progress().is_none() {
-        changes
-            .recv_timeout(PATIENCE)
-            .expect("the watch tells of it");
+        changes.recv_timeout(PATIENCE).expect("the watch tells of it");
     }
-    assert_eq!(
-        progress().map(|json| json.as_str().to_owned()).as_deref(),
-        Some("0.5")
-    );
+    assert_eq!(progress().map(|json| json.as_str().to_owned()).as_deref(), Some("0.5"));
     finish.send(()).expect("the handler listens");
     worker.stopper().stop(StopMode::Finish);
     worker.wait().expect("ends well");
@@ -371,9 +275,8 @@ fn progress_can_be_read_while_the_job_runs() {
 #[test]
 fn many_quick_jobs_each_run_once() {
     let (_folder, store) = fresh();
-    let jobs: Vec<_> = (0..10_000_u32)
-        .map(|number| NewJob::new("count", &number).expect("a job"))
-        .collect();
+    let jobs: Vec<_> =
+        (0..10_000_u32).map(|number| NewJob::new("count", &number).expect("a job")).collect();
     add(&store, &jobs);
     let seen = Arc::new(Mutex::new(vec![0_u8; jobs.len()]));
     let counted = Arc::clone(&seen);
@@ -385,12 +288,7 @@ fn many_quick_jobs_each_run_once() {
     options.workers = 4;
     let worker = Worker::start(store, handlers.expect("a kind"), options).expect("started");
     assert_eq!(worker.wait().expect("ends well").completed, 10_000);
-    assert!(
-        seen.lock()
-            .expect("no panic")
-            .iter()
-            .all(|&count| count == 1)
-    );
+    assert!(seen.lock().expect("no panic").iter().all(|&count| count == 1));
 }
 
 #[test]
@@ -403,13 +301,35 @@ fn an_observer_that_panics_costs_nothing() {
     assert_eq!(worker.wait().expect("ends well").completed, 2);
 }
 
+/// Somebody has paused the pager that shows the worker's log. The worker must go on renewing, or its
+/// jobs would be run by others while they run here.
+#[test]
+fn an_observer_that_blocks_costs_no_lease() {
+    let (folder, store) = fresh();
+    add(&store, &[job("long")]);
+    let (handlers, begins, _causes) = until_told();
+    let (unblock, blocked) = channel::<()>();
+    let blocked = Mutex::new(blocked);
+    let mut options = WorkerOptions::default();
+    options.lease = Duration::from_millis(900);
+    options.observer = Some(Arc::new(move |_: &WorkerEvent<'_>| {
+        let _ = blocked.lock().expect("no panic").recv();
+    }));
+    let worker = Worker::start(store.clone(), handlers, options).expect("started");
+    begins.recv_timeout(PATIENCE).expect("it runs");
+    let (other, steals, _other_causes) = until_told();
+    let elsewhere = open(&folder.path().join("queue.db"));
+    let other = Worker::start(elsewhere, other, WorkerOptions::default()).expect("started");
+    assert!(steals.recv_timeout(Duration::from_millis(2500)).is_err(), "the lease was lost");
+    drop(unblock);
+    drop((other, worker));
+}
+
 /// A job of a long line is held in advance only while those before it are quick.
 #[test]
 fn a_slow_job_does_not_keep_those_behind_it_from_others() {
     let (folder, store) = fresh();
-    let quick: Vec<_> = (0..500)
-        .map(|_| NewJob::new("mixed", &false).expect("a job"))
-        .collect();
+    let quick: Vec<_> = (0..500).map(|_| NewJob::new("mixed", &false).expect("a job")).collect();
     add(&store, &quick);
     add(&store, &[NewJob::new("mixed", &true).expect("a job")]);
     add(&store, &quick);
@@ -419,26 +339,14 @@ fn a_slow_job_does_not_keep_those_behind_it_from_others() {
         let may_finish = Arc::clone(&may_finish);
         Handlers::new().on("mixed", move |slow: bool, _: &Context| {
             if slow {
-                may_finish
-                    .lock()
-                    .expect("no panic")
-                    .recv()
-                    .map_err(|error| error.to_string())?;
+                may_finish.lock().expect("no panic").recv().map_err(|error| error.to_string())?;
             }
             Ok::<(), String>(())
         })
     };
-    let first = Worker::start(
-        store.clone(),
-        handlers().expect("a kind"),
-        WorkerOptions::default(),
-    );
+    let first = Worker::start(store.clone(), handlers().expect("a kind"), WorkerOptions::default());
     let elsewhere = open(&folder.path().join("queue.db"));
-    let second = Worker::start(
-        elsewhere,
-        handlers().expect("a kind"),
-        WorkerOptions::default(),
-    );
+    let second = Worker::start(elsewhere, handlers().expect("a kind"), WorkerOptions::default());
     let (first, second) = (first.expect("started"), second.expect("started"));
     let (changed, changes) = channel();
     let changed = Mutex::new(changed);
@@ -446,17 +354,10 @@ fn a_slow_job_does_not_keep_those_behind_it_from_others() {
         let _ = changed.lock().expect("no panic").send(());
     }));
     let completed = || -> u64 {
-        store
-            .counts()
-            .expect("read")
-            .iter()
-            .map(|lane| lane.of(State::Completed))
-            .sum()
+        store.counts().expect("read").iter().map(|lane| lane.of(State::Completed)).sum()
     };
     while completed() < 1000 {
-        changes
-            .recv_timeout(PATIENCE)
-            .expect("the others do not wait for the slow one");
+        changes.recv_timeout(PATIENCE).expect("the others do not wait for the slow one");
     }
     finish.send(()).expect("the handler listens");
     drop(watch);

@@ -29,13 +29,7 @@ pub(super) struct Ladder {
 
 impl Ladder {
     pub(super) fn new(grace: Duration) -> Self {
-        Ladder {
-            grace,
-            term_at: None,
-            kill_at: None,
-            termed: false,
-            killed_at: None,
-        }
+        Ladder { grace, term_at: None, kill_at: None, termed: false, killed_at: None }
     }
 
     /// The group has to stop.
@@ -91,8 +85,7 @@ impl Ladder {
 
     /// Whether KILL was sent so long ago that it will not work any more.
     pub(super) fn exhausted(&self, now: BootTime) -> bool {
-        self.killed_at
-            .is_some_and(|killed_at| killed_at + PATIENCE <= now)
+        self.killed_at.is_some_and(|killed_at| killed_at + PATIENCE <= now)
     }
 }
 
@@ -110,9 +103,7 @@ impl Group {
     pub(super) fn led_by(leader: Pid) -> io::Result<Self> {
         let own = rustix::process::getpgrp();
         if leader.is_init() || leader == own {
-            return Err(io::Error::other(format!(
-                "{leader:?} is not the group of an attempt"
-            )));
+            return Err(io::Error::other(format!("{leader:?} is not the group of an attempt")));
         }
         let session = rustix::process::getsid(None)?;
         Ok(Group {

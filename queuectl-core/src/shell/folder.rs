@@ -22,10 +22,7 @@ use crate::id::{JobKey, Lease, Token};
 /// end after the attempt has ended, deleted or not.
 pub fn log_paths(logs: &Path, key: JobKey, token: Token) -> (PathBuf, PathBuf) {
     let lease = Lease { key, token };
-    (
-        logs.join(Entry::Stdout.name(lease)),
-        logs.join(Entry::Stderr.name(lease)),
-    )
+    (logs.join(Entry::Stdout.name(lease)), logs.join(Entry::Stderr.name(lease)))
 }
 
 /// A file that an attempt may have in the folder.
@@ -144,10 +141,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt, symlink};
 
-    const LEASE: Lease = Lease {
-        key: JobKey(7),
-        token: Token(2),
-    };
+    const LEASE: Lease = Lease { key: JobKey(7), token: Token(2) };
 
     #[test]
     fn paths_are_made_of_numbers() {

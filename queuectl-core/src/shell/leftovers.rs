@@ -37,12 +37,8 @@ pub(super) fn end(
     before: Token,
 ) -> Result<(), BoxError> {
     let until = SystemClock.boot() + LIMIT;
-    let leases: Vec<Lease> = (from.0..before.0)
-        .map(|token| Lease {
-            key,
-            token: Token(token),
-        })
-        .collect();
+    let leases: Vec<Lease> =
+        (from.0..before.0).map(|token| Lease { key, token: Token(token) }).collect();
     loop {
         let held = held_locks(folder, &leases)?;
         let unsettled = Cell::new(false);
@@ -99,10 +95,8 @@ fn wait_for(found: &[Process]) {
     let mut living: Vec<&Process> = found.iter().collect();
     loop {
         let left = until.since(SystemClock.boot());
-        let mut fds: Vec<_> = living
-            .iter()
-            .map(|process| PollFd::new(*process, PollFlags::IN))
-            .collect();
+        let mut fds: Vec<_> =
+            living.iter().map(|process| PollFd::new(*process, PollFlags::IN)).collect();
         let timeout = Timespec::try_from(left).ok();
         let ended = rustix::event::poll(&mut fds, timeout.as_ref()).unwrap_or(0);
         let over: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -119,10 +113,8 @@ fn complaint(found: &[Process]) -> BoxError {
         return "something that this user cannot look into holds the lock of an earlier attempt"
             .into();
     }
-    let pids: BTreeSet<i32> = found
-        .iter()
-        .map(|process| process.pid.as_raw_nonzero().get())
-        .collect();
+    let pids: BTreeSet<i32> =
+        found.iter().map(|process| process.pid.as_raw_nonzero().get()).collect();
     let pids: Vec<String> = pids.iter().map(i32::to_string).collect();
     format!("these processes do not end on KILL: {}", pids.join(", ")).into()
 }

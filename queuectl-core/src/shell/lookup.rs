@@ -19,9 +19,9 @@ pub(super) fn directory(directory: &Path) -> Result<(), Failure> {
         Ok(metadata) if !metadata.is_dir() => {
             Err(Failure::permanent(format!("{shown} is not a directory")))
         }
-        Ok(_) if rustix::fs::access(directory, Access::EXEC_OK).is_err() => Err(
-            Failure::permanent(format!("the directory {shown} may not be entered")),
-        ),
+        Ok(_) if rustix::fs::access(directory, Access::EXEC_OK).is_err() => {
+            Err(Failure::permanent(format!("the directory {shown} may not be entered")))
+        }
         Ok(_) => Ok(()),
         Err(error) => Err(unreachable(&format!("the directory {shown}"), &error)),
     }
@@ -60,9 +60,9 @@ pub(super) fn program(
 fn executable(path: &Path) -> Result<(), Failure> {
     let shown = path.display();
     match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => Err(Failure::permanent(format!(
-            "{shown} is a directory, not a program"
-        ))),
+        Ok(metadata) if metadata.is_dir() => {
+            Err(Failure::permanent(format!("{shown} is a directory, not a program")))
+        }
         Ok(_) if rustix::fs::access(path, Access::EXEC_OK).is_err() => {
             Err(Failure::permanent(format!("{shown} is not executable")))
         }
@@ -104,10 +104,7 @@ mod tests {
             std::env::join_paths(names.iter().map(|name| home.path().join(name))).unwrap()
         };
         let find = |names: &[&str]| program("tool", Some(&path(names)), None);
-        assert_eq!(
-            find(&["none", "c", "a", "b"]).unwrap(),
-            home.path().join("b/tool")
-        );
+        assert_eq!(find(&["none", "c", "a", "b"]).unwrap(), home.path().join("b/tool"));
         let text = find(&["none", "a"]).unwrap_err().to_string();
         assert!(text.contains("a/tool is not executable"), "{text}");
         let text = find(&["none"]).unwrap_err().to_string();

@@ -123,10 +123,7 @@ impl ShellHandler {
         let marks = [
             (ENV_JOB_ID, job.id.to_string()),
             (ENV_ATTEMPT, job.attempt.to_string()),
-            (
-                ENV_LEASE,
-                processes::mark(&self.options.store, job.lease.key, job.lease.token),
-            ),
+            (ENV_LEASE, processes::mark(&self.options.store, job.lease.key, job.lease.token)),
         ];
         let mut variables: std::collections::BTreeMap<OsString, OsString> =
             std::env::vars_os().collect();
@@ -170,8 +167,5 @@ impl Handler for ShellHandler {
 }
 
 fn failed(cause: Cause, text: &str, outcome: fn(BoxError) -> Outcome) -> Finished {
-    Finished {
-        report: Report::failure(cause, text),
-        ..Finished::of(outcome(text.into()))
-    }
+    Finished { report: Report::failure(cause, text), ..Finished::of(outcome(text.into())) }
 }

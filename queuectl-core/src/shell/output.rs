@@ -26,11 +26,7 @@ impl Stream {
         Stream {
             pipe: Some(pipe.into()),
             capture: Capture::new(usize::try_from(output_limit).unwrap_or(usize::MAX)),
-            log: Log {
-                entry,
-                file: None,
-                room: log_limit,
-            },
+            log: Log { entry, file: None, room: log_limit },
             incomplete: false,
         }
     }
@@ -86,13 +82,7 @@ struct Capture {
 
 impl Capture {
     fn new(limit: usize) -> Self {
-        Capture {
-            limit,
-            head: Vec::new(),
-            tail: Vec::new(),
-            oldest: 0,
-            total: 0,
-        }
+        Capture { limit, head: Vec::new(), tail: Vec::new(), oldest: 0, total: 0 }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -121,12 +111,7 @@ impl Capture {
 
     fn finish(mut self, incomplete: bool) -> Captured {
         self.tail.rotate_left(self.oldest);
-        Captured {
-            head: self.head,
-            tail: self.tail,
-            total: self.total,
-            incomplete,
-        }
+        Captured { head: self.head, tail: self.tail, total: self.total, incomplete }
     }
 }
 
@@ -168,10 +153,7 @@ mod tests {
     use super::*;
     use crate::id::{JobKey, Token};
 
-    const LEASE: Lease = Lease {
-        key: JobKey(1),
-        token: Token(1),
-    };
+    const LEASE: Lease = Lease { key: JobKey(1), token: Token(1) };
 
     #[test]
     fn head_and_tail_are_right_for_every_length_and_every_cut() {
@@ -200,11 +182,7 @@ mod tests {
     fn a_log_holds_its_limit_and_not_a_byte_more() {
         let home = tempfile::tempdir().unwrap();
         let folder = Folder::open(home.path()).unwrap();
-        let mut log = Log {
-            entry: Entry::Stdout,
-            file: None,
-            room: 5,
-        };
+        let mut log = Log { entry: Entry::Stdout, file: None, room: 5 };
         for piece in ["ab", "cd", "ef", "gh"] {
             log.push(piece.as_bytes(), &folder, LEASE);
         }

@@ -66,22 +66,14 @@ impl TryFrom<Wire> for ShellJob {
             (Some(_), Some(_)) => return Err("either command or argv, not both"),
             (None, None) => return Err("neither command nor argv is given"),
         };
-        Ok(ShellJob {
-            program,
-            cwd: wire.cwd,
-            env: wire.env,
-        })
+        Ok(ShellJob { program, cwd: wire.cwd, env: wire.env })
     }
 }
 
 impl ShellJob {
     /// A job that runs `program` in the worker's directory and environment.
     pub fn new(program: Program) -> Self {
-        ShellJob {
-            program,
-            cwd: None,
-            env: BTreeMap::new(),
-        }
+        ShellJob { program, cwd: None, env: BTreeMap::new() }
     }
 
     /// A new job of kind [`SHELL_KIND`].
@@ -176,14 +168,8 @@ mod tests {
             (r#"{"command":"a","cwd":""}"#, "not an absolute path"),
             (r#"{"command":"a","env":{"A=B":"c"}}"#, "cannot name"),
             (r#"{"command":"a","env":{"":"c"}}"#, "cannot name"),
-            (
-                r#"{"command":"a","env":{"A":"\u0000"}}"#,
-                "the value of A contains",
-            ),
-            (
-                r#"{"command":"a","env":{"QUEUECTL_LEASE":"x"}}"#,
-                "set by the queue",
-            ),
+            (r#"{"command":"a","env":{"A":"\u0000"}}"#, "the value of A contains"),
+            (r#"{"command":"a","env":{"QUEUECTL_LEASE":"x"}}"#, "set by the queue"),
             (r#"{"command":7}"#, "invalid type"),
         ] {
             let error = parse(text).unwrap_err();

@@ -201,20 +201,14 @@ mod tests {
     #[test]
     fn only_the_mark_of_that_store_and_job_counts() {
         let token = |environment: &str| token_in(environment.as_bytes(), "a:b", JobKey(4));
-        assert_eq!(
-            token("A=1\0QUEUECTL_LEASE=a:b:4:17\0B=2\0"),
-            Some(Token(17))
-        );
+        assert_eq!(token("A=1\0QUEUECTL_LEASE=a:b:4:17\0B=2\0"), Some(Token(17)));
         assert_eq!(token("QUEUECTL_LEASE=a:b:44:17\0"), None);
         assert_eq!(token("QUEUECTL_LEASE=a:4:17\0"), None);
         assert_eq!(token("XQUEUECTL_LEASE=a:b:4:17\0"), None);
         assert_eq!(token("QUEUECTL_LEASE=a:b:4:17x\0"), None);
         assert_eq!(token("A=\nQUEUECTL_LEASE=a:b:4:17\0"), None);
         assert_eq!(
-            token(&format!(
-                "{ENV_LEASE}={}\0",
-                mark("a:b", JobKey(4), Token(1))
-            )),
+            token(&format!("{ENV_LEASE}={}\0", mark("a:b", JobKey(4), Token(1)))),
             Some(Token(1))
         );
     }

@@ -142,10 +142,8 @@ impl Running {
         let exit = self.exit.take();
         let mut finished = Ended {
             killed: exit.as_ref().is_some_and(|exit| exit.killed),
-            status: exit.map_or_else(
-                || Err("it did not end on KILL".to_owned()),
-                |exit| exit.status,
-            ),
+            status: exit
+                .map_or_else(|| Err("it did not end on KILL".to_owned()), |exit| exit.status),
             stop: self.stop.take(),
             limit,
         }
@@ -169,10 +167,7 @@ impl Running {
 
     /// Whether something outside of the group has outlived the attempt.
     fn is_held(&self) -> bool {
-        !matches!(
-            self.folder.lock_state(self.lease),
-            Ok(Lock::Free | Lock::Missing)
-        )
+        !matches!(self.folder.lock_state(self.lease), Ok(Lock::Free | Lock::Missing))
     }
 
     /// Rings the alarm when the attempt is told to stop. The signal to stop may outlive the
@@ -196,11 +191,7 @@ impl Running {
             Ok(Some(status)) => Ok(status),
             Err(error) => Err(error.to_string()),
         };
-        self.exit = Some(Exit {
-            status,
-            at: now,
-            killed: self.ladder.killed(),
-        });
+        self.exit = Some(Exit { status, at: now, killed: self.ladder.killed() });
     }
 
     fn notice_stop(&mut self, context: &Context, now: BootTime) {
@@ -280,10 +271,8 @@ impl Running {
             (Some(_), _) => None,
         };
         let alarm = (!self.rung).then(|| self.alarm.as_fd());
-        let [process, alarm, stdout, stderr] = poll(
-            [process, alarm, self.stdout.pipe(), self.stderr.pipe()],
-            timeout,
-        );
+        let [process, alarm, stdout, stderr] =
+            poll([process, alarm, self.stdout.pipe(), self.stderr.pipe()], timeout);
         self.rung |= alarm;
         if process && self.exit.is_some() {
             self.rest = Rest::Unknown;
@@ -312,10 +301,7 @@ impl Running {
         let look = (unseen_leader || unseen_rest).then_some(SHORT_TICK);
         let may_leave = self.exit.is_some() && matches!(self.rest, Rest::Alive(_));
         let tick = (self.rung || may_leave).then_some(TICK);
-        [limit, signal, drain, look, tick]
-            .into_iter()
-            .flatten()
-            .min()
+        [limit, signal, drain, look, tick].into_iter().flatten().min()
     }
 }
 

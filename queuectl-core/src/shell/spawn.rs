@@ -132,11 +132,7 @@ impl Launch {
         }
         let find = |name| {
             let path = environment.iter().find(|(name, _)| name == "PATH");
-            lookup::program(
-                name,
-                path.map(|(_, value)| value.as_os_str()),
-                cwd.as_deref(),
-            )
+            lookup::program(name, path.map(|(_, value)| value.as_os_str()), cwd.as_deref())
         };
         let (program, argv) = match &shell.program {
             Program::Command(command) => {
@@ -155,32 +151,20 @@ impl Launch {
         };
         let image = Image::new(&program, &argv, environment)
             .map_err(|_| Failure::permanent("the command contains a NUL byte".into()))?;
-        Ok(Launch {
-            program,
-            cwd,
-            image,
-        })
+        Ok(Launch { program, cwd, image })
     }
 
     /// Starts the command. It alone keeps `lock` open: this process does not once this returns.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this file is the door of processes"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this file is the door of processes")]
     pub(super) fn spawn(self, lock: File) -> Result<Spawned, Failure> {
         let mut command = Command::new(&self.program);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
         before_exec(&mut command, self.image, lock.as_raw_fd());
-        let mut child = command
-            .spawn()
-            .map_err(|error| Failure::of_spawn(&self.program, &error))?;
+        let mut child =
+            command.spawn().map_err(|error| Failure::of_spawn(&self.program, &error))?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             unreachable!("both outputs were asked for as pipes");
         };
@@ -189,12 +173,7 @@ impl Launch {
             .ok()
             .and_then(Pid::from_raw)
             .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        Ok(Spawned {
-            child,
-            pidfd,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        })
+        Ok(Spawned { child, pidfd, stdout: stdout.into(), stderr: stderr.into() })
     }
 }
 
@@ -228,10 +207,8 @@ impl Image {
         argv: &[&str],
         environment: Vec<(OsString, OsString)>,
     ) -> Result<Self, std::ffi::NulError> {
-        let argv: Vec<CString> = argv
-            .iter()
-            .map(|argument| CString::new(*argument))
-            .collect::<Result<_, _>>()?;
+        let argv: Vec<CString> =
+            argv.iter().map(|argument| CString::new(*argument)).collect::<Result<_, _>>()?;
         let envp: Vec<CString> = environment
             .into_iter()
             .map(|(mut name, value)| {
@@ -242,11 +219,7 @@ impl Image {
             .collect::<Result<_, _>>()?;
         let pointers = |strings: &[CString]| -> Vec<*const c_char> {
             let end = std::iter::once(std::ptr::null());
-            strings
-                .iter()
-                .map(|text| text.as_ptr())
-                .chain(end)
-                .collect()
+            strings.iter().map(|text| text.as_ptr()).chain(end).collect()
         };
         Ok(Image {
             program: CString::new(program.as_os_str().as_bytes())?,
@@ -262,11 +235,7 @@ impl Image {
     fn exec(&self) -> io::Error {
         // SAFETY: all three are terminated, and live as long as `self`.
         unsafe {
-            libc::execve(
-                self.program.as_ptr(),
-                self.argv.as_ptr(),
-                self.envp.as_ptr(),
-            );
+            libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr());
         }
         io::Error::last_os_error()
     }
@@ -332,21 +301,9 @@ fn reset_signals() {
     // that cannot be changed, which need no reset.
     unsafe {
         for signal in 1..=SIGNAL_MAX {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                zeros.as_ptr(),
-                none,
-                mask_len,
-            );
+            libc::syscall(libc::SYS_rt_sigaction, signal, zeros.as_ptr(), none, mask_len);
         }
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            zeros.as_ptr(),
-            none,
-            mask_len,
-        );
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, zeros.as_ptr(), none, mask_len);
     }
 }
 

@@ -49,11 +49,7 @@ pub(super) fn not_started(stop: StopCause) -> Finished {
     let (cause, text) = cause_of(&stop, &None);
     Finished {
         stopped: Some(stop),
-        ..failed(
-            cause,
-            &format!("{text}, before the command was started"),
-            Outcome::Retry,
-        )
+        ..failed(cause, &format!("{text}, before the command was started"), Outcome::Retry)
     }
 }
 
@@ -62,10 +58,7 @@ fn stopped(stop: StopCause, limit: &Option<Duration>, killed: bool) -> Finished 
     if killed && stop != StopCause::LeaseLost {
         text.push_str("; it did not end on TERM and was killed");
     }
-    Finished {
-        stopped: Some(stop),
-        ..failed(cause, &text, Outcome::Retry)
-    }
+    Finished { stopped: Some(stop), ..failed(cause, &text, Outcome::Retry) }
 }
 
 fn cause_of(stop: &StopCause, limit: &Option<Duration>) -> (Cause, String) {
@@ -81,14 +74,12 @@ fn cause_of(stop: &StopCause, limit: &Option<Duration>) -> (Cause, String) {
             (Cause::Cancelled, "cancelled".to_owned())
         }
         StopCause::Cancelled(reason) => (Cause::Cancelled, format!("cancelled: {reason}")),
-        StopCause::Shutdown => (
-            Cause::Interrupted,
-            "interrupted: the worker was stopped".to_owned(),
-        ),
-        StopCause::LeaseLost => (
-            Cause::LeaseLost,
-            "ended because the worker lost the job".to_owned(),
-        ),
+        StopCause::Shutdown => {
+            (Cause::Interrupted, "interrupted: the worker was stopped".to_owned())
+        }
+        StopCause::LeaseLost => {
+            (Cause::LeaseLost, "ended because the worker lost the job".to_owned())
+        }
     }
 }
 
@@ -106,11 +97,9 @@ fn rounded(left: Duration) -> Duration {
 fn of_status(status: ExitStatus) -> Finished {
     match (status.code(), status.signal()) {
         (Some(0), _) => Finished::of(Outcome::Done),
-        (Some(code), _) => failed(
-            Cause::Exited,
-            &format!("exit code {code}{}", hint(code)),
-            Outcome::Retry,
-        ),
+        (Some(code), _) => {
+            failed(Cause::Exited, &format!("exit code {code}{}", hint(code)), Outcome::Retry)
+        }
         (None, Some(signal)) => {
             let text = format!("killed by signal {}", signal_shown(signal));
             failed(Cause::Signalled, &text, Outcome::Retry)
@@ -175,12 +164,7 @@ mod tests {
     use super::*;
 
     fn ended(status: i32) -> Ended {
-        Ended {
-            status: Ok(ExitStatus::from_raw(status)),
-            stop: None,
-            killed: false,
-            limit: None,
-        }
+        Ended { status: Ok(ExitStatus::from_raw(status)), stop: None, killed: false, limit: None }
     }
 
     fn text(finished: &Finished) -> &str {
@@ -201,21 +185,12 @@ mod tests {
 
         let finished = ended(9).judge();
         assert_eq!(finished.report.cause, Cause::Signalled);
-        assert_eq!(
-            (finished.report.exit_code, finished.report.signal),
-            (None, Some(9))
-        );
+        assert_eq!((finished.report.exit_code, finished.report.signal), (None, Some(9)));
         assert_eq!(text(&finished), "killed by signal 9 (KILL)");
         // With a core dump.
-        assert_eq!(
-            text(&ended(0x80 | 11).judge()),
-            "killed by signal 11 (SEGV)"
-        );
+        assert_eq!(text(&ended(0x80 | 11).judge()), "killed by signal 11 (SEGV)");
         assert_eq!(text(&ended(35).judge()), "killed by signal 35");
-        assert_eq!(
-            text(&ended(137 << 8).judge()),
-            "exit code 137 (likely: signal 9 (KILL))"
-        );
+        assert_eq!(text(&ended(137 << 8).judge()), "exit code 137 (likely: signal 9 (KILL))");
         assert_eq!(text(&ended(255 << 8).judge()), "exit code 255");
     }
 
@@ -223,21 +198,9 @@ mod tests {
     fn whoever_was_told_to_stop_has_not_succeeded() {
         for (stop, cause, sentence) in [
             (StopCause::TimedOut, Cause::TimedOut, "timed out after 2s"),
-            (
-                StopCause::Cancelled("by ada".into()),
-                Cause::Cancelled,
-                "cancelled: by ada",
-            ),
-            (
-                StopCause::Shutdown,
-                Cause::Interrupted,
-                "interrupted: the worker was stopped",
-            ),
-            (
-                StopCause::LeaseLost,
-                Cause::LeaseLost,
-                "ended because the worker lost the job",
-            ),
+            (StopCause::Cancelled("by ada".into()), Cause::Cancelled, "cancelled: by ada"),
+            (StopCause::Shutdown, Cause::Interrupted, "interrupted: the worker was stopped"),
+            (StopCause::LeaseLost, Cause::LeaseLost, "ended because the worker lost the job"),
         ] {
             let finished = Ended {
                 stop: Some(stop.clone()),
@@ -255,16 +218,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_shown_as_it_was_set() {
-        for (left, shown) in [
-            (248, 250),
-            (1_997, 2_000),
-            (1_500, 1_500),
-            (299_800, 300_000),
-        ] {
-            assert_eq!(
-                rounded(Duration::from_millis(left)),
-                Duration::from_millis(shown)
-            );
+        for (left, shown) in [(248, 250), (1_997, 2_000), (1_500, 1_500), (299_800, 300_000)] {
+            assert_eq!(rounded(Duration::from_millis(left)), Duration::from_millis(shown));
         }
     }
 }

@@ -96,10 +96,7 @@ impl Catalogue {
 /// The boot clock has begun again: delays that it measured fall back to the wall clock. Leases carry
 /// the boot id of their worker and are dead by it.
 fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreError> {
-    connection.execute(
-        "UPDATE queuectl_job SET run_boot = NULL WHERE run_boot > 0",
-        [],
-    )?;
+    connection.execute("UPDATE queuectl_job SET run_boot = NULL WHERE run_boot > 0", [])?;
     connection.execute("UPDATE queuectl_meta SET boot_id = ?1", [boot_id.as_str()])?;
     Ok(())
 }
@@ -159,15 +156,8 @@ impl Tx<'_> {
                 (lane, row::code(state)),
             )?;
         }
-        let new = Lane {
-            lane,
-            queue: queue.clone(),
-            kind: kind.clone(),
-            paused,
-        };
-        self.catalogue
-            .by_name
-            .insert(names, self.catalogue.lanes.len());
+        let new = Lane { lane, queue: queue.clone(), kind: kind.clone(), paused };
+        self.catalogue.by_name.insert(names, self.catalogue.lanes.len());
         self.catalogue.lanes.push(new);
         self.raise_epoch()?;
         Ok(lane)
@@ -182,10 +172,7 @@ impl Tx<'_> {
         if let Some(found) = found {
             return Ok(found);
         }
-        self.execute(
-            "INSERT INTO queuectl_queue (name) VALUES (?1)",
-            [queue.as_str()],
-        )?;
+        self.execute("INSERT INTO queuectl_queue (name) VALUES (?1)", [queue.as_str()])?;
         Ok((self.last_key(), false))
     }
 

@@ -37,16 +37,9 @@ pub(super) fn claim(
     let served = |lane: &&Lane| {
         !lane.paused && request.kinds.contains(&lane.kind) && request.queues.include(&lane.queue)
     };
-    let lanes: Vec<Lane> = tx
-        .catalogue
-        .lanes()
-        .iter()
-        .filter(served)
-        .cloned()
-        .collect();
-    let mut takers = workers
-        .iter()
-        .flat_map(|&(worker, wanted)| std::iter::repeat_n(worker, wanted));
+    let lanes: Vec<Lane> = tx.catalogue.lanes().iter().filter(served).cloned().collect();
+    let mut takers =
+        workers.iter().flat_map(|&(worker, wanted)| std::iter::repeat_n(worker, wanted));
     for (key, lane) in next_in_line(tx, &lanes, wanted)? {
         let Some(worker) = takers.next() else { break };
         claimed.push(take(tx, key, &lanes[lane], worker)?);
@@ -84,10 +77,7 @@ fn next_in_line(
         next.sort_unstable();
         next.truncate(wanted);
     }
-    Ok(next
-        .into_iter()
-        .map(|(_, key, lane)| (JobKey(key), lane))
-        .collect())
+    Ok(next.into_iter().map(|(_, key, lane)| (JobKey(key), lane)).collect())
 }
 
 fn take(
@@ -103,10 +93,7 @@ fn take(
              FROM queuectl_job WHERE key = ?1",
         )?
         .query_row([key.0], |row| {
-            let lease = Lease {
-                key,
-                token: Token(row.get::<_, i64>(1)? + 1),
-            };
+            let lease = Lease { key, token: Token(row.get::<_, i64>(1)? + 1) };
             let (queue, kind) = (lane.queue.clone(), lane.kind.clone());
             let id = row::id(row, key, 4)?;
             let mut claimed = Claimed::new(lease, worker, id, queue, kind, row::json(row, 5)?);
@@ -122,13 +109,7 @@ fn take(
          SET state = 2, claim_rank = NULL, token = ?2, attempts = ?3, worker = ?4,
              started_at = ?5, updated_at = ?5
          WHERE key = ?1",
-        params![
-            key.0,
-            claimed.lease.token.0,
-            claimed.attempt,
-            worker.0,
-            tx.now.as_millis()
-        ],
+        params![key.0, claimed.lease.token.0, claimed.attempt, worker.0, tx.now.as_millis()],
     )?;
     tx.moved(lane.lane, from, State::Processing);
     Ok(claimed)

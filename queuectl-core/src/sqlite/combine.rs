@@ -45,10 +45,7 @@ trait Waiting: Send + Sync {
 
 impl Combiner {
     pub(super) fn new(writer: Writer) -> Self {
-        Combiner {
-            line: Mutex::default(),
-            writer: Mutex::new(writer),
-        }
+        Combiner { line: Mutex::default(), writer: Mutex::new(writer) }
     }
 
     /// Applies a write in a transaction that other writes may share. The write may be applied by
@@ -99,11 +96,7 @@ impl Combiner {
         &self,
         write: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut lead = Lead {
-            combiner: self,
-            followers: Vec::new(),
-            passed_on: false,
-        };
+        let mut lead = Lead { combiner: self, followers: Vec::new(), passed_on: false };
         let mut writer = lock(&self.writer);
         let mut tx = writer.begin()?;
         // Taken only now, when the transaction is open: the wait for it was time to gather.
@@ -150,11 +143,7 @@ struct Lead<'a> {
 impl Lead<'_> {
     fn take_followers(&mut self) {
         let mut line = lock(&self.combiner.line);
-        let ready = line
-            .waiting
-            .iter()
-            .take(SHARED_MAX)
-            .take_while(|next| next.can_be_led());
+        let ready = line.waiting.iter().take(SHARED_MAX).take_while(|next| next.can_be_led());
         let count = ready.count();
         self.followers = line.waiting.drain(..count).collect();
     }
@@ -235,10 +224,7 @@ impl<T, F> Ticket<T, F> {
                 Status::Lead => return Turn::Lead,
                 waiting => *status = waiting,
             }
-            status = self
-                .changed
-                .wait(status)
-                .unwrap_or_else(PoisonError::into_inner);
+            status = self.changed.wait(status).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -253,15 +239,9 @@ where
     }
 
     fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let answer = self
-            .take_write()
-            .ok_or_else(StoreError::abandoned)
-            .and_then(|write| write(tx));
-        let undo = if answer.is_ok() {
-            Ok(())
-        } else {
-            Err(StoreError::abandoned())
-        };
+        let answer =
+            self.take_write().ok_or_else(StoreError::abandoned).and_then(|write| write(tx));
+        let undo = if answer.is_ok() { Ok(()) } else { Err(StoreError::abandoned()) };
         *lock(&self.status) = Status::Applied(answer);
         undo
     }

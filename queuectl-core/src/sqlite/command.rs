@@ -42,10 +42,7 @@ fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, St
                  finished_at = ?4, updated_at = ?4
              WHERE key = ?1 RETURNING lane",
         )?
-        .query_row(
-            (key.0, row::code(next), reason, tx.now.as_millis()),
-            |row| row.get(0),
-        )?;
+        .query_row((key.0, row::code(next), reason, tx.now.as_millis()), |row| row.get(0))?;
     tx.moved(lane, state, next);
     Ok(Cancelled::Now)
 }
@@ -74,12 +71,7 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
              WHERE key = ?1 RETURNING lane",
         )?
         .query_row(
-            params![
-                key.0,
-                row::code(next),
-                tx.now.as_millis(),
-                state.is_terminal()
-            ],
+            params![key.0, row::code(next), tx.now.as_millis(), state.is_terminal()],
             |row| row.get(0),
         )?;
     tx.moved(lane, state, next);
@@ -122,10 +114,7 @@ pub(super) fn purge(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
     for id in jobs {
         let (key, state) = found(tx, id)?;
         if !state.is_terminal() {
-            return Err(StoreError::StillLives {
-                id: id.clone(),
-                state,
-            });
+            return Err(StoreError::StillLives { id: id.clone(), state });
         }
         delete(tx, key, id, state)?;
     }
@@ -171,10 +160,7 @@ pub(super) fn prune(tx: &mut Tx<'_>, from: i64) -> Result<(u64, i64), StoreError
     let cutoff = |keep: Option<std::time::Duration>| {
         keep.map_or(-1, |keep| tx.now.as_millis() - row::millis(keep))
     };
-    let (done, dead) = (
-        cutoff(settings.retention_completed),
-        cutoff(settings.retention_dead),
-    );
+    let (done, dead) = (cutoff(settings.retention_completed), cutoff(settings.retention_dead));
     if (done, dead) == (-1, -1) {
         return Ok((0, 0));
     }
@@ -212,12 +198,7 @@ pub(super) fn progress(tx: &mut Tx<'_>, notes: &[Progress]) -> Result<Vec<Lease>
         let noted = tx.execute(
             "UPDATE queuectl_job SET progress = ?3, updated_at = ?4
              WHERE key = ?1 AND token = ?2 AND state = 2",
-            params![
-                note.lease.key.0,
-                note.lease.token.0,
-                note.value.as_str(),
-                tx.now.as_millis()
-            ],
+            params![note.lease.key.0, note.lease.token.0, note.value.as_str(), tx.now.as_millis()],
         )?;
         if noted == 0 {
             refused.push(note.lease);
@@ -228,10 +209,7 @@ pub(super) fn progress(tx: &mut Tx<'_>, notes: &[Progress]) -> Result<Vec<Lease>
 
 pub(super) fn pause(tx: &mut Tx<'_>, queue: &Name, paused: bool) -> Result<(), StoreError> {
     let (number, _) = tx.queue_of(queue)?;
-    tx.execute(
-        "UPDATE queuectl_queue SET paused = ?2 WHERE queue = ?1",
-        (number, paused),
-    )?;
+    tx.execute("UPDATE queuectl_queue SET paused = ?2 WHERE queue = ?1", (number, paused))?;
     tx.raise_epoch()?;
     tx.reload_catalogue()
 }
@@ -252,10 +230,7 @@ pub(super) fn change_setting(
             )?;
         }
         None => {
-            tx.execute(
-                "DELETE FROM queuectl_setting WHERE name = ?1",
-                [setting.as_str()],
-            )?;
+            tx.execute("DELETE FROM queuectl_setting WHERE name = ?1", [setting.as_str()])?;
         }
     }
     tx.raise_epoch()?;
@@ -268,8 +243,5 @@ fn found(tx: &Tx<'_>, id: &JobId) -> Result<(JobKey, State), StoreError> {
 }
 
 fn wrong_state(id: &JobId, refused: RefusedTransition) -> StoreError {
-    StoreError::WrongState {
-        id: id.clone(),
-        refused,
-    }
+    StoreError::WrongState { id: id.clone(), refused }
 }

@@ -30,16 +30,8 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
         return Ok(living);
     }
     let lane = tx.lane_of(&job.queue, &job.kind)?;
-    let parents = if job.after.is_empty() {
-        Vec::new()
-    } else {
-        open_parents(tx, job)?
-    };
-    let state = if parents.is_empty() {
-        State::Pending
-    } else {
-        State::Blocked
-    };
+    let parents = if job.after.is_empty() { Vec::new() } else { open_parents(tx, job)? };
+    let state = if parents.is_empty() { State::Pending } else { State::Blocked };
     let (run_at, run_boot) = match job.start {
         Start::Now => (tx.now, None),
         Start::In(delay) => (tx.now + delay, Some((tx.boot + delay).as_millis())),
@@ -61,9 +53,7 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
         }
         Some(JobId::Chosen(name)) => (None, Some(name.as_str())),
     };
-    let retries = job
-        .max_retries
-        .unwrap_or(tx.catalogue.settings().max_retries);
+    let retries = job.max_retries.unwrap_or(tx.catalogue.settings().max_retries);
     let inserted = tx.execute(
         INSERT,
         params![
@@ -100,17 +90,10 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
             "INSERT INTO queuectl_dependency (parent, child) VALUES (?1, ?2)",
             (parent.0, key.0),
         )?;
-        tx.execute(
-            "UPDATE queuectl_job SET has_dependents = 1 WHERE key = ?1",
-            [parent.0],
-        )?;
+        tx.execute("UPDATE queuectl_job SET has_dependents = 1 WHERE key = ?1", [parent.0])?;
     }
     let id = job.id.clone().unwrap_or(JobId::Auto(key));
-    Ok(Enqueued {
-        id,
-        key,
-        created: true,
-    })
+    Ok(Enqueued { id, key, created: true })
 }
 
 /// Refuses a number that was given to a job before, also if that job is gone: a worker may still hold
@@ -123,15 +106,9 @@ fn never_given(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
     if newest.is_none_or(|newest| key.0 > newest) {
         return Ok(());
     }
-    let taken = tx
-        .prepare("SELECT 1 FROM queuectl_job WHERE key = ?1")?
-        .exists([key.0])?;
+    let taken = tx.prepare("SELECT 1 FROM queuectl_job WHERE key = ?1")?.exists([key.0])?;
     let id = JobId::Auto(key);
-    Err(if taken {
-        StoreError::DuplicateId(id)
-    } else {
-        StoreError::NumberGiven(id)
-    })
+    Err(if taken { StoreError::DuplicateId(id) } else { StoreError::NumberGiven(id) })
 }
 
 /// The job that has this idempotency key and lives.
@@ -143,11 +120,7 @@ fn living(tx: &Tx<'_>, unique_key: &str) -> Result<Option<Enqueued>, StoreError>
         )?
         .query_row([unique_key], |row| {
             let key = JobKey(row.get(0)?);
-            Ok(Enqueued {
-                id: row::id(row, key, 1)?,
-                key,
-                created: false,
-            })
+            Ok(Enqueued { id: row::id(row, key, 1)?, key, created: false })
         })
         .optional()?;
     Ok(living)

@@ -49,9 +49,7 @@ pub(super) fn commit_error(error: &rusqlite::Error) -> StoreError {
 
 /// A transaction fails for all who share it: each gets the error.
 pub(super) fn copy(error: &rusqlite::Error) -> rusqlite::Error {
-    let code = error
-        .sqlite_error()
-        .map_or(ffi::SQLITE_ERROR, |error| error.extended_code);
+    let code = error.sqlite_error().map_or(ffi::SQLITE_ERROR, |error| error.extended_code);
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(error.to_string()))
 }
 

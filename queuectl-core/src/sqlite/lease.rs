@@ -114,10 +114,7 @@ pub(super) fn orders(
         }
         let mut rows = cancelled.query([worker.0])?;
         while let Some(row) = rows.next()? {
-            let lease = Lease {
-                key: JobKey(row.get(0)?),
-                token: Token(row.get(1)?),
-            };
+            let lease = Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) };
             orders.cancel.push((lease, row.get(2)?));
         }
     }
@@ -129,10 +126,7 @@ pub(super) fn held(connection: &Connection, worker: WorkerKey) -> Result<Vec<Lea
     let mut held = connection
         .prepare_cached("SELECT key, token FROM queuectl_job WHERE worker = ?1 AND state = 2")?;
     let leases = held.query_map([worker.0], |row| {
-        Ok(Lease {
-            key: JobKey(row.get(0)?),
-            token: Token(row.get(1)?),
-        })
+        Ok(Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) })
     })?;
     Ok(leases.collect::<Result<_, _>>()?)
 }
@@ -198,11 +192,7 @@ pub(super) fn rescue(
         }
         for lease in held(tx.connection(), worker)? {
             if let Some(state) = settle::lose(tx, lease)? {
-                rescued.push(Rescued {
-                    lease,
-                    worker,
-                    state,
-                });
+                rescued.push(Rescued { lease, worker, state });
             }
         }
         tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;

@@ -29,9 +29,7 @@ pub(super) struct LifeLock {
 
 impl LifeLocks {
     pub(super) fn new(store: &Path) -> Self {
-        LifeLocks {
-            folder: beside(store, "-workers"),
-        }
+        LifeLocks { folder: beside(store, "-workers") }
     }
 
     /// Takes the lock of this process.
@@ -43,10 +41,7 @@ impl LifeLocks {
         let path = self.path(identity);
         let file = options().create_new(true).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(LifeLock {
-            path,
-            _locked: file,
-        })
+        Ok(LifeLock { path, _locked: file })
     }
 
     /// Whether the process holds its lock. The file of a process that does not is removed: nobody
@@ -75,11 +70,7 @@ impl LifeLocks {
 fn options() -> std::fs::OpenOptions {
     let mut options = File::options();
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    options
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(flags);
+    options.read(true).write(true).mode(0o600).custom_flags(flags);
     options
 }
 

@@ -123,10 +123,7 @@ impl SqliteStore {
             process: Process {
                 identity: random::identity(),
                 pid: std::process::id(),
-                host: rustix::system::uname()
-                    .nodename()
-                    .to_string_lossy()
-                    .into_owned(),
+                host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             },
             life: Mutex::new(None),
             prune_from: AtomicI64::new(0),
@@ -183,9 +180,7 @@ impl SqliteStore {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -209,24 +204,16 @@ impl Store for SqliteStore {
         self.combiner.borrowed(|tx| {
             let refused = settle::settle(tx, settle)?;
             let Some(request) = claim else {
-                return Ok(Exchanged {
-                    refused,
-                    ..Exchanged::default()
-                });
+                return Ok(Exchanged { refused, ..Exchanged::default() });
             };
             let claimed = claim::claim(tx, request)?;
-            Ok(Exchanged {
-                refused,
-                claimed,
-                next_due: claim::next_due(tx)?,
-            })
+            Ok(Exchanged { refused, claimed, next_due: claim::next_due(tx)? })
         })
     }
 
     fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError> {
         self.prove_life()?;
-        self.combiner
-            .borrowed(|tx| lease::register(tx, &self.process, request))
+        self.combiner.borrowed(|tx| lease::register(tx, &self.process, request))
     }
 
     fn renew(&self, workers: &[WorkerKey], lease: Duration) -> Result<Orders, StoreError> {
@@ -271,8 +258,7 @@ impl Store for SqliteStore {
     }
 
     fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError> {
-        self.combiner
-            .borrowed(|tx| command::cancel(tx, jobs, reason))
+        self.combiner.borrowed(|tx| command::cancel(tx, jobs, reason))
     }
 
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError> {
@@ -291,8 +277,7 @@ impl Store for SqliteStore {
     }
 
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
-        self.combiner
-            .borrowed(|tx| command::pause(tx, queue, paused))
+        self.combiner.borrowed(|tx| command::pause(tx, queue, paused))
     }
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
@@ -308,8 +293,7 @@ impl Store for SqliteStore {
         setting: Setting,
         value: Option<&str>,
     ) -> Result<Settings, StoreError> {
-        self.combiner
-            .borrowed(|tx| command::change_setting(tx, setting, value))
+        self.combiner.borrowed(|tx| command::change_setting(tx, setting, value))
     }
 
     fn job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
@@ -350,16 +334,11 @@ impl Store for SqliteStore {
                     running: read::running(connection, row.worker)?,
                 })
             };
-            lease::workers(connection, boot_id.as_str())?
-                .into_iter()
-                .map(describe)
-                .collect()
+            lease::workers(connection, boot_id.as_str())?.into_iter().map(describe).collect()
         })
     }
 
     fn watch(&self, waker: Waker) -> Result<Watch, StoreError> {
-        self.watchers
-            .watch(&self.path, waker)
-            .map_err(|error| StoreError::Other(error.into()))
+        self.watchers.watch(&self.path, waker).map_err(|error| StoreError::Other(error.into()))
     }
 }

@@ -94,10 +94,7 @@ impl FileIdentity {
         if metadata.len() == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(FileIdentity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
+        Ok(FileIdentity { device: metadata.dev(), inode: metadata.ino() })
     }
 }
 
@@ -121,12 +118,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
     let connection = connect(&path)?;
     let identity = check(&connection, &path)?;
     configure(&connection, options).map_err(|error| sqlite_error(&path, error))?;
-    Ok(Opened {
-        connection,
-        path,
-        file,
-        identity,
-    })
+    Ok(Opened { connection, path, file, identity })
 }
 
 /// SQLite from 3.7.0 to 3.51.2 can lose committed writes when one connection resets the log while
@@ -173,9 +165,7 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     let _ = std::fs::remove_file(&draft);
     placed?;
     // So that the name survives a power cut as the contents do.
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| io_error(path, error))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(path, error))
 }
 
 fn draw_up(draft: &Path, path: &Path, clock: &dyn Clock) -> Result<(), OpenError> {
@@ -212,9 +202,7 @@ fn draw_up(draft: &Path, path: &Path, clock: &dyn Clock) -> Result<(), OpenError
     };
     build().map_err(|error| sqlite_error(path, error))?;
     // SQLite has closed the file, and nobody else has it yet: opening it drops nobody's locks.
-    File::open(draft)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| io_error(path, error))
+    File::open(draft).and_then(|file| file.sync_all()).map_err(|error| io_error(path, error))
 }
 
 /// What can be told without opening the file.
@@ -224,10 +212,7 @@ fn inspect(path: &Path, options: &SqliteOptions) -> Result<FileIdentity, OpenErr
         _ => io_error(path, error),
     })?;
     if metadata.is_symlink() {
-        return Err(io_error(
-            path,
-            io::Error::other("it is a symbolic link; name its target"),
-        ));
+        return Err(io_error(path, io::Error::other("it is a symbolic link; name its target")));
     }
     if !metadata.is_file() {
         return Err(io_error(path, io::Error::other("it is not a regular file")));
@@ -241,25 +226,13 @@ fn inspect(path: &Path, options: &SqliteOptions) -> Result<FileIdentity, OpenErr
 
 fn refuse_network(path: &Path, at: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     /// NFS, SMB (two generations), 9P, FUSE, Ceph, AFS.
-    const NETWORK: [u64; 7] = [
-        0x6969,
-        0xff53_4d42,
-        0xfe53_4d42,
-        0x0102_1997,
-        0x6573_5546,
-        0x00c3_6400,
-        0x5346_414f,
-    ];
+    const NETWORK: [u64; 7] =
+        [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400, 0x5346_414f];
     if options.allow_network {
         return Ok(());
     }
-    let kind = rustix::fs::statfs(at)
-        .map_err(|error| io_error(path, error.into()))?
-        .f_type;
-    #[expect(
-        clippy::allow_attributes,
-        reason = "the field's type differs between targets"
-    )]
+    let kind = rustix::fs::statfs(at).map_err(|error| io_error(path, error.into()))?.f_type;
+    #[expect(clippy::allow_attributes, reason = "the field's type differs between targets")]
     #[allow(clippy::unnecessary_cast)]
     let kind = kind as u64 & 0xffff_ffff;
     if NETWORK.contains(&kind) {
@@ -293,10 +266,7 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 /// so that whoever has waited longest is the last to get the lock.
 fn wait_for_lock(tries: i32) -> bool {
     const PAUSE: Duration = Duration::from_micros(500);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "SQLite offers nothing to wait on"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "SQLite offers nothing to wait on")]
     std::thread::sleep(PAUSE);
     PAUSE * tries.unsigned_abs() < BUSY_MAX
 }
@@ -308,9 +278,8 @@ pub(super) fn reader_flags() -> OpenFlags {
 /// Whether this is a store, and one that this version may write to; gives its identity.
 fn check(connection: &Connection, path: &Path) -> Result<String, OpenError> {
     let failed = |error| sqlite_error(path, error);
-    let application: i32 = connection
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(failed)?;
+    let application: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
     if application != APPLICATION_ID {
         return Err(OpenError::Foreign(path.to_owned()));
     }
@@ -323,11 +292,7 @@ fn check(connection: &Connection, path: &Path) -> Result<String, OpenError> {
     let (identity, schema) = meta.ok_or_else(|| OpenError::Foreign(path.to_owned()))?;
     let known = MIGRATIONS.len() as i64;
     if schema > known {
-        return Err(OpenError::Newer {
-            path: path.to_owned(),
-            found: schema,
-            known,
-        });
+        return Err(OpenError::Newer { path: path.to_owned(), found: schema, known });
     }
     if schema < known {
         migrate(connection).map_err(failed)?;
@@ -365,9 +330,7 @@ fn configure(connection: &Connection, options: &SqliteOptions) -> rusqlite::Resu
     }
     let durability = match options.durability {
         Some(durability) => durability,
-        None => read_settings(connection)
-            .map(|settings| settings.durability)
-            .unwrap_or_default(),
+        None => read_settings(connection).map(|settings| settings.durability).unwrap_or_default(),
     };
     let synchronous = match durability {
         Durability::Full => "FULL",
@@ -380,24 +343,15 @@ fn configure(connection: &Connection, options: &SqliteOptions) -> rusqlite::Resu
 }
 
 fn io_error(path: &Path, error: io::Error) -> OpenError {
-    OpenError::Io {
-        path: path.to_owned(),
-        source: error.into(),
-    }
+    OpenError::Io { path: path.to_owned(), source: error.into() }
 }
 
 fn sqlite_error(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign(path),
-        Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt {
-            path,
-            source: error.into(),
-        },
-        _ => OpenError::Io {
-            path,
-            source: error.into(),
-        },
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt { path, source: error.into() },
+        _ => OpenError::Io { path, source: error.into() },
     }
 }
 
@@ -410,14 +364,9 @@ mod tests {
         for safe in [3_051_003, 3_053_000, 3_053_002, 3_050_007, 3_044_006] {
             assert!(is_safe(safe), "{safe}");
         }
-        for unsafe_ in [
-            3_007_000, 3_040_001, 3_044_005, 3_050_006, 3_051_002, 3_052_000,
-        ] {
+        for unsafe_ in [3_007_000, 3_040_001, 3_044_005, 3_050_006, 3_051_002, 3_052_000] {
             assert!(!is_safe(unsafe_), "{unsafe_}");
         }
-        assert!(
-            is_safe(rusqlite::version_number()),
-            "the bundled SQLite is unsafe"
-        );
+        assert!(is_safe(rusqlite::version_number()), "the bundled SQLite is unsafe");
     }
 }

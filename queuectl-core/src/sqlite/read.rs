@@ -20,9 +20,8 @@ fn lanes(connection: &Connection) -> Result<Lanes, StoreError> {
         "SELECT lane, queuectl_queue.name, kind
          FROM queuectl_lane JOIN queuectl_queue USING (queue)",
     )?;
-    let lanes = lanes.query_map([], |row| {
-        Ok((row.get(0)?, (row::name(row, 1)?, row::name(row, 2)?)))
-    })?;
+    let lanes =
+        lanes.query_map([], |row| Ok((row.get(0)?, (row::name(row, 1)?, row::name(row, 2)?))))?;
     Ok(lanes.collect::<Result<_, _>>()?)
 }
 
@@ -41,15 +40,10 @@ pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Option<Job>, St
         }
     };
     let lanes = lanes(connection)?;
-    let sql = format!(
-        "SELECT {} FROM queuectl_job WHERE key = ?1",
-        row::JOB_COLUMNS
-    );
+    let sql = format!("SELECT {} FROM queuectl_job WHERE key = ?1", row::JOB_COLUMNS);
     let job = connection
         .prepare_cached(&sql)?
-        .query_row([key.0], |row| {
-            row::job(row, |lane| lanes.get(&lane).cloned())
-        })
+        .query_row([key.0], |row| row::job(row, |lane| lanes.get(&lane).cloned()))
         .optional()?;
     // The number of a job that was given a name is not its id.
     let Some(mut job) = job.filter(|job| job.id == *id) else {
@@ -84,13 +78,7 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
             query.queue.as_ref().is_none_or(|wanted| wanted == queue)
                 && query.kind.as_ref().is_none_or(|wanted| wanted == kind)
         };
-        filter.one_of(
-            "lane",
-            lanes
-                .iter()
-                .filter(|(_, names)| fits(names))
-                .map(|(&lane, _)| lane),
-        );
+        filter.one_of("lane", lanes.iter().filter(|(_, names)| fits(names)).map(|(&lane, _)| lane));
     }
     if let Some(tag) = &query.tag {
         filter.and(
@@ -105,14 +93,7 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
         filter.and("created_at >= ?", Value::Integer(after.as_millis()));
     }
     if let Some(JobKey(from)) = query.from {
-        filter.and(
-            if query.ascending {
-                "key > ?"
-            } else {
-                "key < ?"
-            },
-            Value::Integer(from),
-        );
+        filter.and(if query.ascending { "key > ?" } else { "key < ?" }, Value::Integer(from));
     }
     let order = match (query.sort, query.ascending) {
         (Sort::Created, false) => "key DESC",
@@ -132,9 +113,7 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
         row::JOB_COLUMNS,
         filter.clause()
     );
-    filter.values.push(Value::Integer(
-        i64::try_from(query.limit).unwrap_or(i64::MAX),
-    ));
+    filter.values.push(Value::Integer(i64::try_from(query.limit).unwrap_or(i64::MAX)));
     let mut jobs = connection
         .prepare_cached(&sql)?
         .query_map(params_from_iter(filter.values), |row| {
@@ -279,14 +258,7 @@ pub(super) fn counts(connection: &Connection) -> Result<Vec<LaneCounts>, StoreEr
             let Some((queue, kind)) = lanes.get(&lane).cloned() else {
                 continue;
             };
-            counts.push((
-                lane,
-                LaneCounts {
-                    queue,
-                    kind,
-                    by_state: [0; State::ALL.len()],
-                },
-            ));
+            counts.push((lane, LaneCounts { queue, kind, by_state: [0; State::ALL.len()] }));
         }
         let state = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX);
         if let Some((_, counts)) = counts.last_mut()
@@ -303,12 +275,8 @@ pub(super) fn counts(connection: &Connection) -> Result<Vec<LaneCounts>, StoreEr
 pub(super) fn queues(connection: &Connection) -> Result<Vec<QueueInfo>, StoreError> {
     let mut queues =
         connection.prepare_cached("SELECT name, paused FROM queuectl_queue ORDER BY name")?;
-    let queues = queues.query_map([], |row| {
-        Ok(QueueInfo {
-            name: row::name(row, 0)?,
-            paused: row.get(1)?,
-        })
-    })?;
+    let queues = queues
+        .query_map([], |row| Ok(QueueInfo { name: row::name(row, 0)?, paused: row.get(1)? }))?;
     Ok(queues.collect::<Result<_, _>>()?)
 }
 

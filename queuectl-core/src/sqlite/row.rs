@@ -52,9 +52,7 @@ pub(super) fn optional_timestamp(
     row: &Row<'_>,
     column: usize,
 ) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row
-        .get::<_, Option<i64>>(column)?
-        .map(Timestamp::from_millis))
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
 }
 
 pub(super) fn optional_duration(
@@ -70,8 +68,7 @@ pub(super) fn optional_backoff(
     column: usize,
 ) -> rusqlite::Result<Option<BackoffPolicy>> {
     let text = row.get_ref(column)?.as_str_or_null()?;
-    text.map(|text| text.parse().map_err(|error| invalid(column, error)))
-        .transpose()
+    text.map(|text| text.parse().map_err(|error| invalid(column, error))).transpose()
 }
 
 pub(super) fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Json> {
@@ -86,12 +83,8 @@ pub(super) fn millis(duration: Duration) -> i64 {
 /// Tags as they stand in their column: a JSON array, or nothing.
 pub(super) fn tags_text(tags: &[Name]) -> Option<String> {
     let quoted = |tag: &Name| format!("\"{tag}\"");
-    (!tags.is_empty()).then(|| {
-        format!(
-            "[{}]",
-            tags.iter().map(quoted).collect::<Vec<_>>().join(",")
-        )
-    })
+    (!tags.is_empty())
+        .then(|| format!("[{}]", tags.iter().map(quoted).collect::<Vec<_>>().join(",")))
 }
 
 fn tags(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<Name>> {

@@ -64,16 +64,8 @@ fn complete(
         return Ok(false);
     };
     tx.moved(lane, State::Processing, State::Completed);
-    if let Some(report) = settlement
-        .report
-        .as_deref()
-        .filter(|report| !report.is_bare_success())
-    {
-        let attempt = Ended {
-            lease: settlement.lease,
-            number,
-            started_at: settlement.started_at,
-        };
+    if let Some(report) = settlement.report.as_deref().filter(|report| !report.is_bare_success()) {
+        let attempt = Ended { lease: settlement.lease, number, started_at: settlement.started_at };
         record(tx, &attempt, Option::map(worker, WorkerKey), report)?;
     }
     if has_dependents {
@@ -130,11 +122,7 @@ struct Ending {
 
 impl Ending {
     fn now(event: Event) -> Self {
-        Ending {
-            event,
-            refund: false,
-            delay: Duration::ZERO,
-        }
+        Ending { event, refund: false, delay: Duration::ZERO }
     }
 }
 
@@ -142,36 +130,24 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
     let Some(held) = held(tx, settlement.lease)? else {
         return Ok(false);
     };
-    let refund = matches!(
-        settlement.verdict,
-        Verdict::Snooze { .. } | Verdict::Release
-    );
+    let refund = matches!(settlement.verdict, Verdict::Snooze { .. } | Verdict::Release);
     let ending = match &settlement.verdict {
-        _ if held.cancel_requested => Ending {
-            refund,
-            ..Ending::now(Event::Cancel)
-        },
+        _ if held.cancel_requested => Ending { refund, ..Ending::now(Event::Cancel) },
         Verdict::Fail { .. } if held.attempts >= held.max_attempts => Ending::now(Event::Exhaust),
-        Verdict::Fail { retry_in } => Ending {
-            delay: *retry_in,
-            ..Ending::now(Event::Fail)
-        },
+        Verdict::Fail { retry_in } => Ending { delay: *retry_in, ..Ending::now(Event::Fail) },
         Verdict::Die => Ending::now(Event::Exhaust),
-        Verdict::Snooze { wake_in } => Ending {
-            event: Event::Snooze,
-            refund: true,
-            delay: *wake_in,
-        },
-        Verdict::Release => Ending {
-            refund: true,
-            ..Ending::now(Event::Release)
-        },
+        Verdict::Snooze { wake_in } => {
+            Ending { event: Event::Snooze, refund: true, delay: *wake_in }
+        }
+        Verdict::Release => Ending { refund: true, ..Ending::now(Event::Release) },
         Verdict::Cancel => Ending::now(Event::Cancel),
         Verdict::Complete { .. } => Ending::now(Event::Complete),
     };
     let fallback;
     let report = match settlement.report.as_deref() {
-        Some(report) => report,
+        Some(report) => Some(report),
+        // It never began.
+        None if settlement.verdict == Verdict::Release => None,
         None => {
             fallback = Report::new(match ending.event {
                 Event::Snooze => Cause::Snoozed,
@@ -179,19 +155,11 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
                 Event::Cancel => Cause::Cancelled,
                 _ => Cause::Failed,
             });
-            &fallback
+            Some(&fallback)
         }
     };
     let leftovers = settlement.leftovers;
-    finish(
-        tx,
-        settlement.lease,
-        &held,
-        &ending,
-        settlement.started_at,
-        report,
-        leftovers,
-    )?;
+    finish(tx, settlement.lease, &held, &ending, settlement.started_at, report, leftovers)?;
     Ok(true)
 }
 
@@ -207,11 +175,9 @@ pub(super) fn lose(tx: &mut Tx<'_>, lease: Lease) -> Result<Option<State>, Store
     } else {
         Ending::now(Event::LoseLease)
     };
-    let report = Report::failure(
-        Cause::LeaseLost,
-        "the worker died, or could not renew its lease in time",
-    );
-    finish(tx, lease, &held, &ending, held.started_at, &report, true).map(Some)
+    let report =
+        Report::failure(Cause::LeaseLost, "the worker died, or could not renew its lease in time");
+    finish(tx, lease, &held, &ending, held.started_at, Some(&report), true).map(Some)
 }
 
 /// Gives a job back that its worker will not run: the attempt does not count.
@@ -219,28 +185,12 @@ pub(super) fn release(tx: &mut Tx<'_>, lease: Lease) -> Result<(), StoreError> {
     let Some(held) = held(tx, lease)? else {
         return Ok(());
     };
-    let event = if held.cancel_requested {
-        Event::Cancel
-    } else {
-        Event::Release
-    };
-    let ending = Ending {
-        refund: event == Event::Release,
-        ..Ending::now(event)
-    };
-    let report = Report::failure(Cause::Interrupted, "the worker stopped");
+    let event = if held.cancel_requested { Event::Cancel } else { Event::Release };
+    let ending = Ending { refund: event == Event::Release, ..Ending::now(event) };
     // What an earlier attempt may have left is still to be seen to.
     let leftovers = held.lost_from.is_some();
-    finish(
-        tx,
-        lease,
-        &held,
-        &ending,
-        held.started_at,
-        &report,
-        leftovers,
-    )
-    .map(drop)
+    let report = Report::new(Cause::Interrupted);
+    finish(tx, lease, &held, &ending, held.started_at, Some(&report), leftovers).map(drop)
 }
 
 fn finish(
@@ -249,7 +199,7 @@ fn finish(
     held: &Held,
     ending: &Ending,
     started_at: Timestamp,
-    report: &Report,
+    report: Option<&Report>,
     leftovers: bool,
 ) -> Result<State, StoreError> {
     let state = transition(State::Processing, ending.event)
@@ -259,14 +209,12 @@ fn finish(
     let claim_rank = (!state.is_terminal() && !waits).then_some(-held.priority);
     let run_boot = waits.then(|| (tx.boot + ending.delay).as_millis());
     let lost_from = leftovers.then(|| held.lost_from.unwrap_or(lease.token).0);
-    let is_failure = !matches!(
-        report.cause,
-        Cause::Succeeded | Cause::Snoozed | Cause::Interrupted | Cause::Cancelled
-    );
-    let last_error = if is_failure {
-        report.error.as_deref()
-    } else {
-        held.last_error.as_deref()
+    let error = report.and_then(|report| report.error.as_deref());
+    let last_error = match report.map(|report| report.cause) {
+        None | Some(Cause::Snoozed | Cause::Interrupted | Cause::Cancelled | Cause::Succeeded) => {
+            held.last_error.as_deref()
+        }
+        Some(_) => error,
     };
     tx.execute(
         "UPDATE queuectl_job
@@ -287,16 +235,14 @@ fn finish(
             tx.now.as_millis(),
             lost_from,
             last_error,
-            report.error,
+            error,
         ],
     )?;
     tx.moved(held.lane, State::Processing, state);
-    let attempt = Ended {
-        lease,
-        number: held.attempts,
-        started_at,
-    };
-    record(tx, &attempt, held.worker, report)?;
+    let attempt = Ended { lease, number: held.attempts, started_at };
+    if let Some(report) = report {
+        record(tx, &attempt, held.worker, report)?;
+    }
     Ok(state)
 }
 
@@ -364,11 +310,7 @@ fn unblock_dependents(tx: &mut Tx<'_>, parent: JobKey) -> Result<(), StoreError>
                  RETURNING lane, state, blockers",
             )?
             .query_row([child], |row| {
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    row.get::<_, i64>(1)?,
-                    row.get::<_, i64>(2)?,
-                ))
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
             })
             .optional()?;
         if let Some((lane, row::BLOCKED, 0)) = unblocked {

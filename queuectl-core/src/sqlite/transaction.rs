@@ -34,14 +34,7 @@ impl Writer {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let gate = Gate::new(&path);
-        Writer {
-            connection,
-            gate,
-            clock,
-            path,
-            opened,
-            catalogue: Catalogue::default(),
-        }
+        Writer { connection, gate, clock, path, opened, catalogue: Catalogue::default() }
     }
 
     /// Opens a transaction when it is this process's turn.
@@ -52,9 +45,7 @@ impl Writer {
             return Err(StoreError::Replaced(self.path.clone()));
         }
         let pass = self.gate.pass();
-        self.connection
-            .prepare_cached("BEGIN IMMEDIATE")?
-            .execute([])?;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let tx = Tx {
             connection: &self.connection,
             catalogue: &mut self.catalogue,
@@ -121,11 +112,7 @@ impl<'a> Tx<'a> {
 
     /// Notes that a lane has `by` more jobs in a state.
     pub(super) fn count(&mut self, lane: i64, state: State, by: i64) {
-        match self
-            .counts
-            .iter_mut()
-            .find(|(l, s, _)| (*l, *s) == (lane, state))
-        {
+        match self.counts.iter_mut().find(|(l, s, _)| (*l, *s) == (lane, state)) {
             Some((_, _, n)) => *n += by,
             None => self.counts.push((lane, state, by)),
         }
@@ -173,9 +160,7 @@ impl<'a> Tx<'a> {
     pub(super) fn commit(mut self) -> Result<(), rusqlite::Error> {
         let committed = match self.broken.take() {
             Some(error) => Err(error),
-            None => self
-                .flush_counts()
-                .and_then(|()| self.execute("COMMIT", []).map(drop)),
+            None => self.flush_counts().and_then(|()| self.execute("COMMIT", []).map(drop)),
         };
         // On an error the transaction may still be open; dropping it rolls it back.
         committed.inspect_err(|_| self.catalogue.forget())

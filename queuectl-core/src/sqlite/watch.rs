@@ -53,16 +53,9 @@ impl Watchers {
         *next += 1;
         let number = *next;
         drop(next);
-        self.wakers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((number, waker));
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push((number, waker));
         let wakers = Arc::clone(&self.wakers);
-        Ok(Watch::new(Registered {
-            number,
-            wakers,
-            _thread: thread,
-        }))
+        Ok(Watch::new(Registered { number, wakers, _thread: thread }))
     }
 
     fn thread(&self, store: &Path) -> io::Result<Arc<WatchThread>> {
@@ -75,13 +68,11 @@ impl Watchers {
         inotify::add_watch(&inotify, beside(store, "-wal"), inotify::WatchFlags::MODIFY)?;
         let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (told, wakers) = (Arc::clone(&end), Arc::clone(&self.wakers));
-        std::thread::Builder::new()
-            .name("queuectl-watch".into())
-            .spawn(move || {
-                while wait(&inotify, &told) {
-                    wake(&wakers)
-                }
-            })?;
+        std::thread::Builder::new().name("queuectl-watch".into()).spawn(move || {
+            while wait(&inotify, &told) {
+                wake(&wakers)
+            }
+        })?;
         let thread = Arc::new(WatchThread { end });
         *running = Arc::downgrade(&thread);
         Ok(thread)
@@ -90,10 +81,7 @@ impl Watchers {
 
 /// Waits for a write; `false` when the watch is over.
 fn wait(inotify: &OwnedFd, end: &OwnedFd) -> bool {
-    let mut fds = [
-        PollFd::new(inotify, PollFlags::IN),
-        PollFd::new(end, PollFlags::IN),
-    ];
+    let mut fds = [PollFd::new(inotify, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
     loop {
         match poll(&mut fds, None) {
             Ok(_) => break,

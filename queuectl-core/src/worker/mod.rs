@@ -2,6 +2,7 @@
 //!
 //! [`step`] decides, without doing anything; [`threads`] does, without deciding anything.
 
+mod audience;
 pub mod step;
 mod threads;
 pub mod verdict;
@@ -35,7 +36,7 @@ pub struct WorkerOptions {
     pub lease: Duration,
     /// Where the process writes its own log: shown to whoever lists workers.
     pub log: Option<PathBuf>,
-    /// Is told of each event, on a thread of the worker.
+    /// Is told of each event, in order, on a thread of its own.
     pub observer: Option<Observer>,
     /// Where the worker reads time. The operating system's clocks.
     pub clock: Arc<dyn Clock>,
@@ -67,7 +68,8 @@ impl fmt::Debug for WorkerOptions {
     }
 }
 
-/// Sees what happens in a worker. Should return soon; the worker waits for it.
+/// Sees what happens in a worker. While it is thousands of events behind, the worker claims nothing
+/// more.
 pub type Observer = Arc<dyn Fn(&WorkerEvent<'_>) + Send + Sync>;
 
 /// What happens in a worker.
@@ -204,9 +206,7 @@ impl Drop for Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker")
-            .field("keys", &self.keys())
-            .finish_non_exhaustive()
+        f.debug_struct("Worker").field("keys", &self.keys()).finish_non_exhaustive()
     }
 }
 

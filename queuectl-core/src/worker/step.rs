@@ -34,7 +34,7 @@ const AHEAD_MAX: usize = 256;
 /// When nothing has moved for so long, jobs that are held in advance are given back.
 const SLOW: Duration = Duration::from_millis(100);
 /// A job that takes longer is not one to hold others behind.
-const QUICK: Duration = Duration::from_millis(5);
+const QUICK: Duration = Duration::from_millis(1);
 
 /// One thing for a worker process to do. Each has a method of [`Steps`] that takes the answer.
 #[derive(Debug)]
@@ -173,6 +173,8 @@ pub struct Steps {
     prune: bool,
     count: bool,
 
+    /// Nothing more is to be claimed for the time being.
+    held_back: bool,
     /// There may be something to claim.
     hungry: bool,
     /// Something has changed since the worker asked what is wanted of it.
@@ -211,6 +213,7 @@ impl Steps {
             reconcile: false,
             prune: false,
             count: plan.drain,
+            held_back: false,
             hungry: true,
             changed: false,
             ahead: 1,
@@ -285,32 +288,21 @@ impl Steps {
             return Some(Action::Rescue);
         }
         if std::mem::take(&mut self.prune) {
-            let Settings {
-                retention_completed,
-                retention_dead,
-                ..
-            } = self.settings;
+            let Settings { retention_completed, retention_dead, .. } = self.settings;
             let keeps_all = retention_completed.is_none() && retention_dead.is_none();
             if !keeps_all && self.stop.is_none() {
                 return Some(Action::Prune);
             }
         }
         if !self.notes.is_empty() {
-            let notes = self
-                .notes
-                .drain()
-                .map(|(lease, value)| Progress { lease, value });
+            let notes = self.notes.drain().map(|(lease, value)| Progress { lease, value });
             return Some(Action::Note(notes.collect()));
         }
         if self.next_due.is_some_and(|due| now >= due) {
             self.next_due = None;
             self.hungry = true;
         }
-        let claim = if self.hungry {
-            self.wants()
-        } else {
-            Vec::new()
-        };
+        let claim = if self.hungry { self.wants() } else { Vec::new() };
         if !self.settle.is_empty() || !claim.is_empty() {
             let settle = std::mem::take(&mut self.settle);
             return Some(Action::Exchange { settle, claim });
@@ -384,15 +376,13 @@ impl Steps {
     }
 
     fn orders_due(&self) -> Option<BootTime> {
-        let due = self
-            .ordered_at
-            .map_or(BootTime::from_millis(0), |at| at + ORDERS_PAUSE);
+        let due = self.ordered_at.map_or(BootTime::from_millis(0), |at| at + ORDERS_PAUSE);
         (self.changed && !self.workers.is_empty()).then_some(due)
     }
 
     /// How many jobs each worker can take: it is asked for when half of what it holds is done.
     fn wants(&self) -> Vec<(WorkerKey, usize)> {
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.held_back {
             return Vec::new();
         }
         let mut holds: HashMap<WorkerKey, usize> = HashMap::new();
@@ -401,11 +391,7 @@ impl Steps {
         }
         let want = |worker| {
             let holds = holds.get(&worker).copied().unwrap_or(0);
-            if holds <= self.ahead / 2 {
-                self.ahead - holds
-            } else {
-                0
-            }
+            if holds <= self.ahead / 2 { self.ahead - holds } else { 0 }
         };
         let wants = self.workers.iter().map(|&worker| (worker, want(worker)));
         wants.filter(|(_, want)| *want > 0).collect()
@@ -416,11 +402,7 @@ impl Steps {
         if let Some(until) = self.pause_until
             && now < until
         {
-            let fence = if self.held.is_empty() {
-                until
-            } else {
-                self.fence_time()
-            };
+            let fence = if self.held.is_empty() { until } else { self.fence_time() };
             // A fence that has been passed has been seen to.
             return if fence > now { until.min(fence) } else { until };
         }
@@ -431,14 +413,7 @@ impl Steps {
         let tick = self.ticked_at.map_or(now, |ticked| ticked + TICK);
         let due = self.next_due.filter(|_| !self.wants().is_empty());
         let share = (self.ahead > 1 && !self.held.is_empty()).then(|| self.moved_at + SLOW);
-        let times = [
-            Some(tick),
-            Some(self.renew_due()),
-            self.orders_due(),
-            due,
-            hurry,
-            share,
-        ];
+        let times = [Some(tick), Some(self.renew_due()), self.orders_due(), due, hurry, share];
         times.into_iter().flatten().min().unwrap_or(tick)
     }
 
@@ -574,12 +549,7 @@ impl Steps {
             self.count = self.plan.drain;
         }
         for job in exchanged.claimed {
-            let held = Held {
-                job: job.clone(),
-                took: Duration::ZERO,
-                told: None,
-                finished: false,
-            };
+            let held = Held { job: job.clone(), took: Duration::ZERO, told: None, finished: false };
             self.held.insert(job.lease, held);
             self.start.push(job);
         }
@@ -602,16 +572,12 @@ impl Steps {
             State::Cancelled => self.summary.cancelled += 1,
             _ => self.summary.released += 1,
         }
-        let report = settlement
-            .report
-            .map_or_else(|| Report::new(Cause::Succeeded), |r| *r);
-        let settled = Settled {
-            job: held.job,
-            state,
-            retry_in,
-            took: held.took,
-            report,
-        };
+        if settlement.verdict == Verdict::Release && settlement.report.is_none() {
+            // It never began, so nobody has heard of it.
+            return;
+        }
+        let report = settlement.report.map_or_else(|| Report::new(Cause::Succeeded), |r| *r);
+        let settled = Settled { job: held.job, state, retry_in, took: held.took, report };
         self.tell.push_back(Notice::Settled(Box::new(settled)));
     }
 
@@ -626,15 +592,8 @@ impl Steps {
             return;
         };
         self.reconcile = false;
-        let settling: Vec<Lease> = self
-            .settle
-            .iter()
-            .map(|settlement| settlement.lease)
-            .collect();
-        for lease in leases
-            .into_iter()
-            .filter(|lease| !self.held.contains_key(lease))
-        {
+        let settling: Vec<Lease> = self.settle.iter().map(|settlement| settlement.lease).collect();
+        for lease in leases.into_iter().filter(|lease| !self.held.contains_key(lease)) {
             if !settling.contains(&lease) {
                 // Claimed by a call whose answer never came: nobody runs it.
                 self.settle.push(unbegun(lease, wall, true));
@@ -655,8 +614,7 @@ impl Steps {
         for lease in leases {
             if let Some(held) = self.held.get_mut(lease) {
                 held.finished = true;
-                self.settle
-                    .push(unbegun(*lease, wall, held.job.lost_from.is_some()));
+                self.settle.push(unbegun(*lease, wall, held.job.lost_from.is_some()));
             }
         }
     }
@@ -679,13 +637,7 @@ impl Steps {
             self.ahead = 1;
             self.recall = true;
         }
-        self.settle.push(settlement(
-            &held.job,
-            finished,
-            started_at,
-            &self.settings,
-            random,
-        ));
+        self.settle.push(settlement(&held.job, finished, started_at, &self.settings, random));
     }
 
     /// A running attempt says how far it is.
@@ -693,6 +645,11 @@ impl Steps {
         if self.held.get(&lease).is_some_and(|held| !held.finished) {
             self.notes.insert(lease, value);
         }
+    }
+
+    /// Whether the worker is to claim nothing more for the time being.
+    pub fn hold(&mut self, back: bool) {
+        self.held_back = back;
     }
 
     /// Something in the store has changed.
@@ -752,9 +709,7 @@ impl Steps {
             return;
         }
         let doublings = self.failures.min(10) - 1;
-        let pause = RETRY_PAUSE
-            .saturating_mul(1 << doublings)
-            .min(RETRY_PAUSE_MAX);
+        let pause = RETRY_PAUSE.saturating_mul(1 << doublings).min(RETRY_PAUSE_MAX);
         self.pause_until = Some(now + pause);
         self.tell.push_back(Notice::StoreFailed(error));
     }
@@ -762,12 +717,5 @@ impl Steps {
 
 /// An attempt that never began, given back; what it was to clean up is still there.
 fn unbegun(lease: Lease, at: Timestamp, leftovers: bool) -> Settlement {
-    let report = Report::failure(Cause::Interrupted, "the attempt did not begin");
-    Settlement {
-        lease,
-        verdict: Verdict::Release,
-        started_at: at,
-        report: Some(Box::new(report)),
-        leftovers,
-    }
+    Settlement { lease, verdict: Verdict::Release, started_at: at, report: None, leftovers }
 }

@@ -5,13 +5,13 @@
 //! way to carry out `Start`, beside the line; nothing else would change.
 
 use std::collections::{HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::step::{Action, Notice, Plan, Steps, Summary};
-use super::{Observer, WorkerEvent, WorkerOptions};
+use super::WorkerOptions;
+use super::audience::{Audience, Told};
+use super::step::{Action, Plan, Steps, Summary};
 use crate::clock::{BootTime, Clock, Timestamp};
 use crate::handler::{Context, Finished, Handlers, StopSignal};
 use crate::id::{Lease, Name, WorkerKey};
@@ -75,9 +75,7 @@ impl Inbox {
 
     fn wait(&self, timeout: Duration) -> News {
         let news = lock(&self.news);
-        let waited = self
-            .arrived
-            .wait_timeout_while(news, timeout, |news| news.is_empty());
+        let waited = self.arrived.wait_timeout_while(news, timeout, |news| news.is_empty());
         let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut news)
     }
@@ -106,10 +104,7 @@ impl Line {
             if jobs.closed {
                 return None;
             }
-            jobs = self
-                .arrived
-                .wait(jobs)
-                .unwrap_or_else(PoisonError::into_inner);
+            jobs = self.arrived.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -124,6 +119,7 @@ pub(super) struct Running {
     keys: Vec<WorkerKey>,
     inbox: Arc<Inbox>,
     stepping: Option<JoinHandle<Result<Summary, StoreError>>>,
+    listening: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -132,25 +128,19 @@ impl Running {
         handlers: Handlers,
         options: WorkerOptions,
     ) -> Result<Self, StoreError> {
-        let plan = Plan {
-            workers: options.workers.max(1),
-            lease: options.lease,
-            drain: options.drain,
-        };
+        let plan =
+            Plan { workers: options.workers.max(1), lease: options.lease, drain: options.drain };
         let inbox = Arc::new(Inbox::default());
-        let mut stepper = Stepper::new(store, handlers, options, plan, Arc::clone(&inbox));
+        let (audience, listening) = Audience::listen(options.observer.clone())?;
+        let mut stepper =
+            Stepper::new(store, handlers, options, plan, Arc::clone(&inbox), audience);
         // The first registration happens here, so that whoever starts a worker knows that it lives.
         stepper.register()?;
         let keys = stepper.steps.workers().to_vec();
-        let spawned = std::thread::Builder::new()
-            .name("queuectl-worker".into())
-            .spawn(move || stepper.run());
+        let spawned =
+            std::thread::Builder::new().name("queuectl-worker".into()).spawn(move || stepper.run());
         let stepping = spawned.map_err(|error| StoreError::Other(error.into()))?;
-        Ok(Running {
-            keys,
-            inbox,
-            stepping: Some(stepping),
-        })
+        Ok(Running { keys, inbox, stepping: Some(stepping), listening })
     }
 
     pub(super) fn keys(&self) -> &[WorkerKey] {
@@ -166,9 +156,12 @@ impl Running {
         let Some(stepping) = self.stepping.take() else {
             return Ok(Summary::default());
         };
-        stepping
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let ended = stepping.join();
+        // Whoever waits for the worker has heard all that there was to tell.
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -176,7 +169,7 @@ impl Running {
 struct Stepper {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    observer: Option<Observer>,
+    audience: Audience,
     queues: Queues,
     kinds: Vec<Name>,
     registration: Registration,
@@ -194,18 +187,16 @@ impl Stepper {
         options: WorkerOptions,
         plan: Plan,
         inbox: Arc<Inbox>,
+        audience: Audience,
     ) -> Self {
         let line = Arc::new(Line::default());
-        let registration = Registration {
-            workers: plan.workers,
-            lease: plan.lease,
-            log: options.log,
-        };
+        let registration =
+            Registration { workers: plan.workers, lease: plan.lease, log: options.log };
         let kinds = handlers.kinds().cloned().collect();
         let runner = Runner {
             handlers: Arc::new(handlers),
             clock: Arc::clone(&options.clock),
-            observer: options.observer.clone(),
+            audience: audience.clone(),
             inbox: Arc::clone(&inbox),
             line: Arc::clone(&line),
             default_limit: Arc::default(),
@@ -214,7 +205,7 @@ impl Stepper {
             steps: Steps::new(plan, options.clock.boot()),
             store,
             clock: options.clock,
-            observer: options.observer,
+            audience,
             queues: options.queues,
             kinds,
             registration,
@@ -231,8 +222,7 @@ impl Stepper {
         *lock(&self.runner.default_limit) = settings.worker_timeout;
         self.steps.configured(asked_at, Ok(settings));
         let workers = self.store.register(&self.registration)?;
-        self.steps
-            .registered(asked_at, self.clock.boot(), Ok(workers));
+        self.steps.registered(asked_at, self.clock.boot(), Ok(workers));
         Ok(())
     }
 
@@ -264,6 +254,7 @@ impl Stepper {
     fn step(&mut self) -> bool {
         let news = self.inbox.take();
         self.read(news);
+        self.steps.hold(self.audience.is_behind());
         let now = self.clock.boot();
         match self.steps.next(now) {
             Action::End => return false,
@@ -271,7 +262,7 @@ impl Stepper {
                 let news = self.inbox.wait(until.since(self.clock.boot()).min(LOOK_UP));
                 self.read(news);
             }
-            Action::Tell(notice) => self.tell(&notice),
+            Action::Tell(notice) => self.audience.tell(Told::Notice(notice)),
             Action::Start(jobs) => self.start(jobs),
             Action::Recall => self.recall(),
             Action::Raise(causes) => {
@@ -296,16 +287,9 @@ impl Stepper {
         for (lease, value) in news.progress {
             self.steps.progressed(lease, value);
         }
-        for Ended {
-            lease,
-            finished,
-            started_at,
-            took,
-        } in news.finished
-        {
+        for Ended { lease, finished, started_at, took } in news.finished {
             self.signals.remove(&lease);
-            self.steps
-                .finished(lease, finished, started_at, took, random::unit());
+            self.steps.finished(lease, finished, started_at, took, random::unit());
         }
     }
 
@@ -315,10 +299,7 @@ impl Stepper {
         let now = || self.clock.boot();
         match call {
             Action::Register(workers) => {
-                let registration = Registration {
-                    workers,
-                    ..self.registration.clone()
-                };
+                let registration = Registration { workers, ..self.registration.clone() };
                 let answer = store.register(&registration);
                 self.steps.registered(asked_at, now(), answer);
             }
@@ -350,11 +331,8 @@ impl Stepper {
                 self.steps.reconciled(now(), self.clock.now(), answer);
             }
             Action::Exchange { settle, claim } => {
-                let request = ClaimRequest {
-                    workers: &claim,
-                    queues: &self.queues,
-                    kinds: &self.kinds,
-                };
+                let request =
+                    ClaimRequest { workers: &claim, queues: &self.queues, kinds: &self.kinds };
                 let answer = store.exchange(&settle, (!claim.is_empty()).then_some(&request));
                 let wanted = claim.iter().map(|(_, wanted)| wanted).sum();
                 self.steps.exchanged(now(), settle, wanted, answer);
@@ -388,9 +366,7 @@ impl Stepper {
                 && !paused.contains(&lane.queue)
         });
         let states = [State::Pending, State::Failed, State::Processing];
-        Ok(served
-            .flat_map(|lane| states.map(|state| lane.of(state)))
-            .sum())
+        Ok(served.flat_map(|lane| states.map(|state| lane.of(state))).sum())
     }
 
     fn start(&mut self, jobs: Vec<Claimed>) {
@@ -417,31 +393,6 @@ impl Stepper {
         }
         self.steps.recalled(self.clock.now(), &leases);
     }
-
-    fn tell(&self, notice: &Notice) {
-        show(
-            self.observer.as_ref(),
-            &match notice {
-                Notice::Settled(settled) => WorkerEvent::Settled {
-                    worker: settled.job.worker,
-                    id: &settled.job.id,
-                    attempt: settled.job.attempt,
-                    max_attempts: settled.job.max_attempts,
-                    state: settled.state,
-                    retry_in: settled.retry_in,
-                    took: settled.took,
-                    report: &settled.report,
-                },
-                Notice::LeaseLost(id) => WorkerEvent::LeaseLost { id },
-                Notice::Rescued(rescued) => WorkerEvent::Rescued {
-                    worker: rescued.worker,
-                    state: rescued.state,
-                },
-                Notice::StoreFailed(error) => WorkerEvent::StoreFailed { error },
-                Notice::Stopping(mode) => WorkerEvent::Stopping { mode: *mode },
-            },
-        );
-    }
 }
 
 /// A thread that runs handlers. It lives as long as the worker: what it starts may be tied to it.
@@ -449,7 +400,7 @@ impl Stepper {
 struct Runner {
     handlers: Arc<Handlers>,
     clock: Arc<dyn Clock>,
-    observer: Option<Observer>,
+    audience: Audience,
     inbox: Arc<Inbox>,
     line: Arc<Line>,
     /// The time limit of jobs that have none of their own.
@@ -458,24 +409,15 @@ struct Runner {
 
 impl Runner {
     fn spawn(self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new()
-            .name("queuectl-run".into())
-            .spawn(move || {
-                while let Some((job, signal)) = self.line.next() {
-                    self.run(&job, signal);
-                }
-            })
+        std::thread::Builder::new().name("queuectl-run".into()).spawn(move || {
+            while let Some((job, signal)) = self.line.next() {
+                self.run(&job, signal);
+            }
+        })
     }
 
     fn run(&self, job: &Claimed, signal: Arc<StopSignal>) {
-        let begins = WorkerEvent::Started {
-            worker: job.worker,
-            id: &job.id,
-            kind: &job.kind,
-            attempt: job.attempt,
-            max_attempts: job.max_attempts,
-        };
-        show(self.observer.as_ref(), &begins);
+        self.audience.tell(Told::Started(job));
         let (inbox, lease) = (Arc::clone(&self.inbox), job.lease);
         let progress = Box::new(move |value| inbox.put(|news| news.progress.push((lease, value))));
         let limit = job.timeout.or_else(|| *lock(&self.default_limit));
@@ -483,22 +425,7 @@ impl Runner {
         let context = Context::new(Arc::clone(&self.clock), job, limit, signal, progress);
         let finished = self.handlers.execute(job, &context);
         let took = self.clock.boot().since(began);
-        self.inbox.put(|news| {
-            news.finished.push(Ended {
-                lease,
-                finished,
-                started_at,
-                took,
-            })
-        });
-    }
-}
-
-/// Shows an event to the observer. One that panics must not take a worker's thread with it: what that
-/// thread holds would never be settled.
-fn show(observer: Option<&Observer>, event: &WorkerEvent<'_>) {
-    if let Some(observer) = observer {
-        let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
+        self.inbox.put(|news| news.finished.push(Ended { lease, finished, started_at, took }));
     }
 }
 

@@ -19,21 +19,14 @@ pub fn settlement(
     settings: &Settings,
     random: f64,
 ) -> Settlement {
-    let Finished {
-        outcome,
-        mut report,
-        stopped,
-        leftovers,
-    } = finished;
+    let Finished { outcome, mut report, stopped, leftovers } = finished;
     let backoff = || {
         let policy = job.backoff.clone().unwrap_or_else(|| settings.backoff());
         policy.delay(job.attempt, random)
     };
     let verdict = match (outcome, stopped) {
         (Outcome::Done, _) => Verdict::Complete { result: None },
-        (Outcome::DoneWith(result), _) => Verdict::Complete {
-            result: Some(result),
-        },
+        (Outcome::DoneWith(result), _) => Verdict::Complete { result: Some(result) },
         (Outcome::Snooze(wake_in), _) => Verdict::Snooze { wake_in },
         (Outcome::Dead(_), _) => Verdict::Die,
         (Outcome::Cancel(_), _) => Verdict::Cancel,
@@ -48,9 +41,7 @@ pub fn settlement(
         }
         (_, Some(StopCause::LeaseLost)) => {
             report.cause = Cause::LeaseLost;
-            Verdict::Fail {
-                retry_in: Duration::ZERO,
-            }
+            Verdict::Fail { retry_in: Duration::ZERO }
         }
         (Outcome::RetryAfter(_, delay), stopped) => {
             timed_out(&mut report, stopped.as_ref());
@@ -58,19 +49,11 @@ pub fn settlement(
         }
         (Outcome::Retry(_), stopped) => {
             timed_out(&mut report, stopped.as_ref());
-            Verdict::Fail {
-                retry_in: backoff(),
-            }
+            Verdict::Fail { retry_in: backoff() }
         }
     };
     let report = (!report.is_bare_success()).then(|| Box::new(report));
-    Settlement {
-        lease: job.lease,
-        verdict,
-        started_at,
-        report,
-        leftovers,
-    }
+    Settlement { lease: job.lease, verdict, started_at, report, leftovers }
 }
 
 fn timed_out(report: &mut Report, stopped: Option<&StopCause>) {
@@ -102,10 +85,7 @@ mod tests {
 
     fn job(attempt: u32) -> Claimed {
         let mut job = Claimed::new(
-            Lease {
-                key: JobKey(1),
-                token: Token(1),
-            },
+            Lease { key: JobKey(1), token: Token(1) },
             WorkerKey(1),
             JobId::Auto(JobKey(1)),
             Name::new("default").unwrap(),
@@ -117,26 +97,15 @@ mod tests {
     }
 
     fn settle(attempt: u32, outcome: Outcome, stopped: Option<StopCause>) -> Settlement {
-        let finished = Finished {
-            stopped,
-            ..Finished::of(outcome)
-        };
-        settlement(
-            &job(attempt),
-            finished,
-            Timestamp::from_millis(0),
-            &Settings::default(),
-            0.0,
-        )
+        let finished = Finished { stopped, ..Finished::of(outcome) };
+        settlement(&job(attempt), finished, Timestamp::from_millis(0), &Settings::default(), 0.0)
     }
 
     #[test]
     fn failures_wait_two_four_and_eight_seconds() {
         for (attempt, seconds) in [(1, 2), (2, 4), (3, 8)] {
             let settled = settle(attempt, Outcome::Retry("no".into()), None);
-            let expected = Verdict::Fail {
-                retry_in: Duration::from_secs(seconds),
-            };
+            let expected = Verdict::Fail { retry_in: Duration::from_secs(seconds) };
             assert_eq!(settled.verdict, expected);
             let state = outcome(&job(attempt), &settled.verdict).0;
             assert_eq!(state, State::Failed);
@@ -152,12 +121,7 @@ mod tests {
         let finished = Finished::of(Outcome::Retry("no".into()));
         let at = Timestamp::from_millis(0);
         let settled = settlement(&job, finished, at, &Settings::default(), 0.0);
-        assert_eq!(
-            settled.verdict,
-            Verdict::Fail {
-                retry_in: Duration::from_secs(7)
-            }
-        );
+        assert_eq!(settled.verdict, Verdict::Fail { retry_in: Duration::from_secs(7) });
     }
 
     #[test]

@@ -29,21 +29,14 @@ fn worker() {
     let token = env::var(TOKEN).unwrap().parse().unwrap();
     let finished = attempt(&options(home), &payload, token, None, LONG, &Arc::default());
     let code = finished.report.exit_code;
-    fs::write(
-        home.join("result"),
-        format!("{code:?}\n{}", stdout(&finished)),
-    )
-    .unwrap();
+    fs::write(home.join("result"), format!("{code:?}\n{}", stdout(&finished))).unwrap();
 }
 
 /// A worker process that runs one attempt. `prelude` is what the shell that starts it does before.
 fn start_worker(place: &Place, prelude: &str, payload: &Value, token: i64) -> Child {
     let this = env::current_exe().unwrap();
     Command::new("sh")
-        .args([
-            "-c",
-            &format!("{prelude}\nexec \"$0\" --exact crashes::worker"),
-        ])
+        .args(["-c", &format!("{prelude}\nexec \"$0\" --exact crashes::worker")])
         .arg(this)
         .env(HOME, place.home())
         .env(PAYLOAD, payload.to_string())
@@ -98,11 +91,7 @@ fn everything_that_a_dead_worker_left_is_found_and_killed() {
     let start = Instant::now();
     clean_up(&place, 3, 4);
     assert!(!pids.into_iter().any(lives));
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(place.left(), [""; 0]);
 }
 
@@ -127,12 +116,7 @@ fn what_has_closed_every_descriptor_is_known_by_its_mark() {
 #[test]
 fn the_next_attempt_begins_when_the_lost_one_has_ended() {
     let place = Place::new();
-    let pids = crash(
-        &place,
-        "setsid sleep 300 & echo $! > escaped; wait",
-        1,
-        &["escaped"],
-    );
+    let pids = crash(&place, "setsid sleep 300 & echo $! > escaped; wait", 1, &["escaped"]);
     assert!(lives(pids[0]));
     let payload =
         json!({ "command": format!("! grep 'State:.[^ZX]' /proc/{}/status", pids[0]) }).to_string();
@@ -191,20 +175,12 @@ fn what_the_worker_inherited_its_commands_do_not() {
     let place = Place::new();
     let prelude = "trap '' HUP INT QUIT USR1 PIPE CHLD TSTP; exec 7< /etc/passwd 8> /dev/null";
     let command = "sed -n /^Sig/p /proc/self/status; ls -l /proc/self/fd";
-    let mut worker = start_worker(
-        &place,
-        prelude,
-        &json!({ "argv": ["sh", "-c", command] }),
-        1,
-    );
+    let mut worker = start_worker(&place, prelude, &json!({ "argv": ["sh", "-c", command] }), 1);
     assert!(worker.wait().unwrap().success());
     let text = fs::read_to_string(place.path("result")).unwrap();
     assert!(text.starts_with("Some(0)\n"), "{text}");
     for set in ["SigBlk", "SigIgn", "SigCgt"] {
-        assert!(
-            text.contains(&format!("{set}:\t0000000000000000")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("{set}:\t0000000000000000")), "{text}");
     }
     let mut open: Vec<_> = text
         .lines()

@@ -26,16 +26,8 @@ fn exit_code_0_is_success_and_nothing_else_is() {
 
     for (command, code, text) in [
         ("exit 3", 3, "exit code 3"),
-        (
-            "no-such-command-anywhere",
-            127,
-            "exit code 127 (likely: command not found)",
-        ),
-        (
-            "sh -c 'kill -9 $$'; exit $?",
-            137,
-            "exit code 137 (likely: signal 9 (KILL))",
-        ),
+        ("no-such-command-anywhere", 127, "exit code 127 (likely: command not found)"),
+        ("sh -c 'kill -9 $$'; exit $?", 137, "exit code 137 (likely: signal 9 (KILL))"),
     ] {
         let finished = place.sh(command);
         assert!(retried(&finished), "{command}");
@@ -62,11 +54,7 @@ fn a_command_that_honours_term_ends_within_the_grace() {
     let start = Instant::now();
     let finished = Place::new().run(json!({ "command": "exec sleep 300" }), SHORT);
     assert!(start.elapsed() >= SHORT);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert!(retried(&finished));
     assert_eq!(finished.report.cause, Cause::TimedOut);
     assert_eq!(finished.report.signal, Some(15));
@@ -81,17 +69,10 @@ fn a_command_that_ignores_term_is_killed_when_the_grace_is_over() {
     let command = "trap '' TERM; echo $$; while :; do sleep 1; done";
     let finished = place.run(json!({ "command": command }), SHORT);
     assert!(start.elapsed() >= SHORT * 2);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(finished.report.cause, Cause::TimedOut);
     assert_eq!(finished.report.signal, Some(9));
-    assert_eq!(
-        error(&finished),
-        "timed out after 300ms; it did not end on TERM and was killed"
-    );
+    assert_eq!(error(&finished), "timed out after 300ms; it did not end on TERM and was killed");
     assert!(!lives(stdout(&finished).trim().parse().unwrap()));
 }
 
@@ -131,11 +112,7 @@ fn a_lost_lease_leaves_no_grace() {
     let finished = Place::new().run_and_stop(stubborn, &[StopCause::LeaseLost]);
     assert_eq!(finished.report.cause, Cause::LeaseLost);
     assert_eq!(finished.report.signal, Some(9));
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -145,11 +122,7 @@ fn a_lease_that_is_lost_during_the_grace_ends_the_grace() {
     let finished =
         Place::new().run_and_stop(stubborn, &[StopCause::Shutdown, StopCause::LeaseLost]);
     assert_eq!(finished.stopped, Some(StopCause::LeaseLost));
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -172,15 +145,9 @@ fn grandchildren_end_with_a_command_that_times_out() {
     let finished = place.run(json!({ "command": command }), SHORT);
     assert_eq!(finished.report.cause, Cause::TimedOut);
     assert!(!finished.leftovers);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
-    let pids: Vec<i32> = stdout(&finished)
-        .split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .collect();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let pids: Vec<i32> =
+        stdout(&finished).split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(pids.len(), 2);
     assert!(!pids.into_iter().any(lives));
 }
@@ -192,11 +159,7 @@ fn a_server_left_in_the_background_of_a_success_is_ended_at_once() {
     let finished = place.sh("sleep 300 & echo $!");
     assert!(matches!(finished.outcome, Outcome::Done));
     assert!(!finished.report.stdout.incomplete);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert!(!lives(stdout(&finished).trim().parse().unwrap()));
 }
 
@@ -208,10 +171,7 @@ fn a_background_process_that_ignores_term_is_killed_when_the_grace_is_over() {
     let place = Place::with(|options| options.grace = Duration::from_millis(1500));
     let start = Instant::now();
     let file = place.path("pid");
-    let command = format!(
-        "trap '' TERM; sleep 300 & echo $! > {}; echo hi",
-        file.display()
-    );
+    let command = format!("trap '' TERM; sleep 300 & echo $! > {}; echo hi", file.display());
     let finished = place.sh(&command);
     let took = start.elapsed();
     assert!(matches!(finished.outcome, Outcome::Done));

@@ -25,18 +25,13 @@ fn script(place: &Place, name: &str, text: &str, mode: u32) -> String {
 fn refused(finished: &Finished, sentence: &str) {
     assert_eq!(finished.report.cause, Cause::SpawnFailed);
     assert!(matches!(finished.outcome, Outcome::Dead(_)), "{finished:?}");
-    assert!(
-        error(finished).contains(sentence),
-        "{:?} does not say {sentence:?}",
-        error(finished)
-    );
+    assert!(error(finished).contains(sentence), "{:?} does not say {sentence:?}", error(finished));
 }
 
 #[test]
 fn an_argument_vector_sees_no_shell() {
-    let finished = Place::new().argv(&[
-        "printf", "%s|", "$HOME", "'q'", "\"", "a b", "*", "; exit 1",
-    ]);
+    let finished =
+        Place::new().argv(&["printf", "%s|", "$HOME", "'q'", "\"", "a b", "*", "; exit 1"]);
     assert_eq!(stdout(&finished), "$HOME|'q'|\"|a b|*|; exit 1|");
 }
 
@@ -57,10 +52,7 @@ fn directory_and_environment_are_those_of_the_job() {
     });
     let finished = place.run(payload, LONG);
     let store = &place.options.store;
-    assert_eq!(
-        stdout(&finished),
-        format!("{}\na 'b' $c:q1:1:{store}:1:1\n", home.display())
-    );
+    assert_eq!(stdout(&finished), format!("{}\na 'b' $c:q1:1:{store}:1:1\n", home.display()));
 }
 
 #[test]
@@ -77,46 +69,22 @@ fn the_program_is_looked_up_in_the_path_of_the_job() {
 fn each_reason_not_to_start_is_told_apart_and_none_is_retried() {
     let place = Place::new();
     let sh = |cwd: &str| place.run(json!({ "command": "true", "cwd": cwd }), LONG);
-    refused(
-        &sh("/no/such/place"),
-        "the directory /no/such/place does not exist",
-    );
+    refused(&sh("/no/such/place"), "the directory /no/such/place does not exist");
     refused(&sh("/etc/passwd"), "/etc/passwd is not a directory");
 
-    refused(
-        &place.argv(&["no-such-tool"]),
-        "\"no-such-tool\" is not in PATH",
-    );
-    refused(
-        &place.argv(&["/no/tool"]),
-        "the program /no/tool does not exist",
-    );
+    refused(&place.argv(&["no-such-tool"]), "\"no-such-tool\" is not in PATH");
+    refused(&place.argv(&["/no/tool"]), "the program /no/tool does not exist");
     refused(&place.argv(&["/etc"]), "/etc is a directory");
-    refused(
-        &place.argv(&["/etc/passwd"]),
-        "/etc/passwd is not executable",
-    );
+    refused(&place.argv(&["/etc/passwd"]), "/etc/passwd is not executable");
 
     let odd = script(&place, "odd", "neither program nor script\n", 0o700);
-    refused(
-        &place.argv(&[&odd]),
-        "neither a program for this machine nor a script",
-    );
+    refused(&place.argv(&[&odd]), "neither a program for this machine nor a script");
     let lost = script(&place, "lost", "#!/no/such/interpreter\n", 0o700);
-    refused(
-        &place.argv(&[&lost]),
-        "interpreter or loader that it names does not exist",
-    );
+    refused(&place.argv(&[&lost]), "interpreter or loader that it names does not exist");
 
     let long = "x".repeat(200_000);
-    refused(
-        &place.argv(&["true", &long]),
-        "arguments and environment are too long",
-    );
-    refused(
-        &place.sh(&format!(": {long}")),
-        "arguments and environment are too long",
-    );
+    refused(&place.argv(&["true", &long]), "arguments and environment are too long");
+    refused(&place.sh(&format!(": {long}")), "arguments and environment are too long");
 
     // Nothing is left of attempts that did not start.
     assert!(!place.left().iter().any(|name| name.ends_with(".lock")));
@@ -141,10 +109,7 @@ fn a_payload_from_elsewhere_is_checked_before_it_runs() {
 #[test]
 fn the_input_is_empty() {
     let finished = Place::new().sh("readlink /proc/self/fd/0; wc -c");
-    assert_eq!(
-        stdout(&finished).split_whitespace().collect::<Vec<_>>(),
-        ["/dev/null", "0"]
-    );
+    assert_eq!(stdout(&finished).split_whitespace().collect::<Vec<_>>(), ["/dev/null", "0"]);
 }
 
 #[test]
@@ -155,8 +120,5 @@ fn the_group_of_a_command_is_its_own() {
         panic!("{text:?}");
     };
     assert_eq!(group, pid);
-    assert_ne!(
-        group,
-        rustix::process::getpgrp().as_raw_nonzero().to_string()
-    );
+    assert_ne!(group, rustix::process::getpgrp().as_raw_nonzero().to_string());
 }

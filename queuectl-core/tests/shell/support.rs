@@ -36,11 +36,7 @@ impl Place {
         let home = tempfile::tempdir().unwrap();
         let mut options = options(home.path());
         change(&mut options);
-        Place {
-            home,
-            options,
-            token: AtomicI64::new(1),
-        }
+        Place { home, options, token: AtomicI64::new(1) }
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -63,9 +59,8 @@ impl Place {
     /// The names of all files that attempts have left in the folder of logs.
     pub(crate) fn left(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.options.logs).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -101,9 +96,7 @@ impl Place {
         let payload = json!({ "command": command, "env": { "READY": ready } });
         std::thread::scope(|scope| {
             let run = scope.spawn(|| self.run_until(payload, LONG, &stop));
-            until("the command is ready", || {
-                ready.exists() || run.is_finished()
-            });
+            until("the command is ready", || ready.exists() || run.is_finished());
             for cause in causes {
                 stop.raise(cause.clone());
             }
@@ -173,10 +166,7 @@ pub(crate) fn pid_in(path: &Path) -> i32 {
 /// Whether a process runs; a zombie does not.
 pub(crate) fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.trim().chars().next());
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 

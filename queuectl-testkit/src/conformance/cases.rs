@@ -202,6 +202,7 @@ macro_rules! conformance_cases {
                 a_dead_job_keeps_its_payload_and_its_history
                 a_snoozed_job_gets_its_attempt_back
                 a_released_job_gets_its_attempt_back_and_may_run_at_once
+                an_attempt_that_never_began_leaves_no_record
                 attempts_given_back_do_not_count_towards_the_limit
                 a_handler_may_cancel_its_job
                 a_stale_lease_settles_nothing

@@ -65,10 +65,7 @@ fn live(t: &Trial, seed: u64) {
         "leftovers",
         "a retry by hand",
     ];
-    let missed: Vec<_> = wanted
-        .into_iter()
-        .filter(|what| !life.seen.contains(*what))
-        .collect();
+    let missed: Vec<_> = wanted.into_iter().filter(|what| !life.seen.contains(*what)).collect();
     assert_eq!(missed, [""; 0], "the chances are too poor");
 }
 
@@ -105,9 +102,7 @@ impl Life<'_> {
             }
             80..84 => {
                 let ids = self.some_ids();
-                self.twins
-                    .both(format!("cancel {ids:?}"), |twin| twin.cancel(&ids))
-                    .ok();
+                self.twins.both(format!("cancel {ids:?}"), |twin| twin.cancel(&ids)).ok();
             }
             84..88 => self.retry(),
             88..91 => self.purge(),
@@ -161,10 +156,7 @@ impl Life<'_> {
         // The newest are the most interesting; most of the others have ended.
         let back = 1 + self.dice.roll(12) as usize;
         let index = self.ids.len().checked_sub(back);
-        index.map_or_else(
-            || "nobody".parse().unwrap(),
-            |index| self.ids[index].clone(),
-        )
+        index.map_or_else(|| "nobody".parse().unwrap(), |index| self.ids[index].clone())
     }
 
     fn some_ids(&mut self) -> Vec<JobId> {
@@ -182,9 +174,7 @@ impl Life<'_> {
 
     fn register(&mut self) {
         let lease = secs(10 + self.dice.roll(60));
-        self.twins.both(format!("register for {lease:?}"), |twin| {
-            twin.register(lease)
-        });
+        self.twins.both(format!("register for {lease:?}"), |twin| twin.register(lease));
         self.workers += 1;
     }
 
@@ -196,16 +186,12 @@ impl Life<'_> {
 
     fn deregister(&mut self) {
         if let Some(worker) = self.some_worker() {
-            self.twins.both(format!("deregister {worker}"), |twin| {
-                twin.deregister(&[worker])
-            });
+            self.twins.both(format!("deregister {worker}"), |twin| twin.deregister(&[worker]));
         }
     }
 
     fn exchange(&mut self) {
-        let settle: Vec<Settle> = (0..self.dice.roll(4))
-            .filter_map(|_| self.some_end())
-            .collect();
+        let settle: Vec<Settle> = (0..self.dice.roll(4)).filter_map(|_| self.some_end()).collect();
         let mut wanted = Vec::new();
         for _ in 0..1 + self.dice.roll(2) {
             if let Some(worker) = self.some_worker()
@@ -219,17 +205,15 @@ impl Life<'_> {
             _ => Queues::All,
         };
         let text = format!("settle {settle:?}, claim {wanted:?} of {queues:?}");
-        let (refused, claimed, _) = self
-            .twins
-            .both(text, |twin| twin.exchange(&settle, &wanted, &queues));
+        let (refused, claimed, _) =
+            self.twins.both(text, |twin| twin.exchange(&settle, &wanted, &queues));
         if !refused.is_empty() {
             self.seen.insert("a refused lease".to_owned());
         }
         if claimed.iter().any(|job| job.contains("left Some")) {
             self.seen.insert("leftovers".to_owned());
         }
-        self.claimed_at
-            .resize(self.twins.lease_count(), self.t.now());
+        self.claimed_at.resize(self.twins.lease_count(), self.t.now());
     }
 
     /// One of the newest leases, held or not.
@@ -242,9 +226,7 @@ impl Life<'_> {
         let lease = self.some_lease()?;
         let delay = self.some_time();
         let verdict = match self.dice.roll(13) {
-            0..4 => Verdict::Complete {
-                result: (self.dice.roll(2) == 0).then(|| json("[1]")),
-            },
+            0..4 => Verdict::Complete { result: (self.dice.roll(2) == 0).then(|| json("[1]")) },
             4..9 => Verdict::Fail { retry_in: delay },
             9..11 => Verdict::Snooze { wake_in: delay },
             11 => Verdict::Release,
@@ -263,11 +245,7 @@ impl Life<'_> {
         let renew = (self.dice.roll(2) == 0).then(|| secs(10 + self.dice.roll(60)));
         if let Some(worker) = self.some_worker() {
             let other = self.some_worker().unwrap_or(worker);
-            let workers = if other == worker {
-                vec![worker]
-            } else {
-                vec![worker, other]
-            };
+            let workers = if other == worker { vec![worker] } else { vec![worker, other] };
             let text = format!("orders of {workers:?}, renewing for {renew:?}");
             self.twins.both(text, |twin| twin.orders(&workers, renew));
         }
@@ -279,8 +257,7 @@ impl Life<'_> {
             0 => {
                 let step = self.dice.roll(200_000) as i64 - 100_000;
                 clock.step_wall(step);
-                self.twins
-                    .note(format!("the wall clock is set by {step} ms"));
+                self.twins.note(format!("the wall clock is set by {step} ms"));
             }
             1 => {
                 clock.reboot();
@@ -303,16 +280,10 @@ impl Life<'_> {
             .filter(|job| job.state.is_terminal() || job.state == State::Failed)
             .collect();
         if self.dice.roll(4) > 0 && !fitting.is_empty() {
-            ids = vec![
-                fitting[self.dice.roll(fitting.len() as u64) as usize]
-                    .id
-                    .clone(),
-            ];
+            ids = vec![fitting[self.dice.roll(fitting.len() as u64) as usize].id.clone()];
         }
         self.retried.extend(ids.iter().cloned());
-        let done = self
-            .twins
-            .both(format!("retry {ids:?}"), |twin| twin.retry(&ids));
+        let done = self.twins.both(format!("retry {ids:?}"), |twin| twin.retry(&ids));
         if done.is_ok() {
             self.seen.insert("a retry by hand".to_owned());
         }
@@ -320,45 +291,31 @@ impl Life<'_> {
 
     fn purge(&mut self) {
         let ids = self.some_ids();
-        self.twins
-            .both(format!("purge {ids:?}"), |twin| twin.purge(&ids))
-            .ok();
+        self.twins.both(format!("purge {ids:?}"), |twin| twin.purge(&ids)).ok();
     }
 
     fn retain(&mut self) {
-        let setting = [
-            Setting::RetentionCompleted,
-            Setting::RetentionDead,
-            Setting::MaxRetries,
-        ][self.dice.roll(3) as usize];
+        let setting = [Setting::RetentionCompleted, Setting::RetentionDead, Setting::MaxRetries]
+            [self.dice.roll(3) as usize];
         let value = ["never", "5", "30"][self.dice.roll(3) as usize];
-        let value = if setting == Setting::MaxRetries {
-            "1"
-        } else {
-            value
-        };
-        self.twins
-            .both(format!("set {setting} to {value}"), |twin| {
-                twin.change_setting(setting, value);
-            });
+        let value = if setting == Setting::MaxRetries { "1" } else { value };
+        self.twins.both(format!("set {setting} to {value}"), |twin| {
+            twin.change_setting(setting, value);
+        });
         self.twins.both("prune".to_owned(), |twin| twin.prune());
     }
 
     fn pause(&mut self) {
         let queue = name(["default", "mail"][self.dice.roll(2) as usize]);
         let paused = self.dice.roll(3) == 0;
-        self.twins.both(format!("pause {queue}: {paused}"), |twin| {
-            twin.pause(&queue, paused)
-        });
+        self.twins.both(format!("pause {queue}: {paused}"), |twin| twin.pause(&queue, paused));
     }
 
     fn progress(&mut self) {
         if let Some(lease) = self.some_lease() {
             let value = json(&self.dice.roll(100).to_string());
             self.twins
-                .both(format!("progress of lease {lease}"), |twin| {
-                    twin.progress(lease, &value)
-                });
+                .both(format!("progress of lease {lease}"), |twin| twin.progress(lease, &value));
         }
     }
 
@@ -367,9 +324,7 @@ impl Life<'_> {
             let mode =
                 [StopMode::Finish, StopMode::Grace, StopMode::Now][self.dice.roll(3) as usize];
             self.twins
-                .both(format!("stop {worker}: {mode:?}"), |twin| {
-                    twin.stop(worker, mode)
-                })
+                .both(format!("stop {worker}: {mode:?}"), |twin| twin.stop(worker, mode))
                 .ok();
         }
     }
@@ -387,29 +342,22 @@ impl Life<'_> {
                 .iter()
                 .map(|attempt| attempt.report.as_ref().map(|report| report.cause))
                 .collect();
-            self.seen
-                .extend(causes.iter().flatten().map(Cause::to_string));
-            assert_eq!(attempts.len() as i64, job.token.0, "each claim is recorded");
-            assert!(attempts.iter().map(|one| one.token.0).eq(1..=job.token.0));
+            self.seen.extend(causes.iter().flatten().map(Cause::to_string));
+            // Claims that never began leave no record, so numbers may be missing.
+            let numbers: Vec<_> = attempts.iter().map(|one| one.token.0).collect();
+            assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+            assert!(numbers.last().is_none_or(|last| *last <= job.token.0), "{numbers:?}");
             assert!(job.attempts <= job.max_attempts, "{job:?}");
             let running = causes.iter().filter(|cause| cause.is_none()).count();
             assert_eq!(running, usize::from(job.state == State::Processing));
-            let holders = workers
-                .iter()
-                .filter(|worker| worker.running.iter().any(|(id, _)| *id == job.id));
-            assert_eq!(
-                holders.count(),
-                running,
-                "one holder, and registered: {job:?}"
-            );
+            let holders =
+                workers.iter().filter(|worker| worker.running.iter().any(|(id, _)| *id == job.id));
+            assert_eq!(holders.count(), running, "one holder, and registered: {job:?}");
             assert_eq!(job.finished_at.is_some(), job.state.is_terminal());
             if let Some(key) = &job.unique_key
                 && !job.state.is_terminal()
             {
-                assert!(
-                    living_keys.insert(key.clone()),
-                    "two living jobs have {key}"
-                );
+                assert!(living_keys.insert(key.clone()), "two living jobs have {key}");
             }
             if self.retried.contains(&job.id) {
                 continue;
@@ -417,20 +365,12 @@ impl Life<'_> {
             // Within one generation: every claim is spent unless it was given back, and an execution
             // after the first follows one that did not succeed.
             let given_back = [Some(Cause::Interrupted), Some(Cause::Snoozed)];
-            let spent = causes
-                .iter()
-                .filter(|cause| !given_back.contains(cause))
-                .count();
+            let spent = causes.iter().filter(|cause| !given_back.contains(cause)).count();
             if job.cancel_reason.is_none() {
                 assert_eq!(job.attempts as usize, spent, "{job:?} {causes:?}");
             }
-            let successes = causes
-                .iter()
-                .filter(|cause| **cause == Some(Cause::Succeeded));
-            assert_eq!(
-                successes.count(),
-                usize::from(job.state == State::Completed)
-            );
+            let successes = causes.iter().filter(|cause| **cause == Some(Cause::Succeeded));
+            assert_eq!(successes.count(), usize::from(job.state == State::Completed));
             if job.state == State::Dead {
                 assert!(!attempts.is_empty(), "nothing dies untried");
             }

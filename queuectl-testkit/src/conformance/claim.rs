@@ -14,18 +14,12 @@ use super::trial::{
 pub fn higher_priority_goes_first_then_the_order_of_enqueueing(t: &mut Trial) {
     t.enqueue(named("low").priority(-1));
     t.enqueue(named("lowest").priority(i16::MIN));
-    t.add_all(&[
-        named("normal-1"),
-        named("high").priority(5),
-        named("normal-2"),
-    ]);
+    t.add_all(&[named("normal-1"), named("high").priority(5), named("normal-2")]);
     t.enqueue(named("highest").priority(i16::MAX));
     t.enqueue(named("normal-3"));
     assert_eq!(
         t.claim_ids(t.worker(), 10),
-        [
-            "highest", "high", "normal-1", "normal-2", "normal-3", "low", "lowest"
-        ]
+        ["highest", "high", "normal-1", "normal-2", "normal-3", "low", "lowest"]
     );
 }
 
@@ -36,10 +30,7 @@ pub fn the_order_holds_over_all_queues_and_kinds(t: &mut Trial) {
     t.enqueue(named("b2").queue("b").unwrap());
     t.enqueue(of_kind("other").id("c1").unwrap().priority(1));
     t.enqueue(named("b3").queue("b").unwrap().priority(1));
-    assert_eq!(
-        t.claim_ids(t.worker(), 10),
-        ["a2", "c1", "b3", "a1", "b1", "b2"]
-    );
+    assert_eq!(t.claim_ids(t.worker(), 10), ["a2", "c1", "b3", "a1", "b1", "b2"]);
 }
 
 pub fn a_job_that_comes_back_keeps_its_place(t: &mut Trial) {
@@ -72,18 +63,12 @@ pub fn a_claim_hands_over_what_the_attempt_needs(t: &mut Trial) {
     let added = t.add(with_payload);
     let worker = t.worker();
     let claimed = t.claim_one(worker);
-    assert_eq!(
-        (claimed.lease.key, claimed.lease.token),
-        (added.key, Token(1))
-    );
+    assert_eq!((claimed.lease.key, claimed.lease.token), (added.key, Token(1)));
     assert_eq!((claimed.worker, &claimed.id), (worker, &added.id));
     assert_eq!((&claimed.queue, &claimed.kind), (&new.queue, &new.kind));
     assert_eq!(claimed.payload.as_str(), r#"{"n": [1, 2]}"#);
     assert_eq!((claimed.attempt, claimed.max_attempts), (1, 3));
-    assert_eq!(
-        (claimed.timeout, &claimed.backoff),
-        (Some(secs(9)), &new.backoff)
-    );
+    assert_eq!((claimed.timeout, &claimed.backoff), (Some(secs(9)), &new.backoff));
     assert_eq!(claimed.lost_from, None);
 }
 
@@ -115,12 +100,7 @@ pub fn each_claim_spends_one_attempt_and_raises_the_token(t: &mut Trial) {
 pub fn each_worker_gets_at_most_what_it_asks_for(t: &mut Trial) {
     t.add_all(&vec![job(); 6]);
     let workers = t.workers(4);
-    let wanted = [
-        (workers[0], 2),
-        (workers[1], 0),
-        (workers[2], 3),
-        (workers[3], 9),
-    ];
+    let wanted = [(workers[0], 2), (workers[1], 0), (workers[2], 3), (workers[3], 9)];
     let claimed = t.exchange(&[], &wanted).claimed;
     let mut got: BTreeMap<WorkerKey, usize> = BTreeMap::new();
     for job in &claimed {
@@ -135,20 +115,11 @@ pub fn each_worker_gets_at_most_what_it_asks_for(t: &mut Trial) {
 pub fn jobs_are_dealt_to_the_workers_in_order(t: &mut Trial) {
     t.add_all(&[named("c"), named("a").priority(2), named("b").priority(1)]);
     let workers = t.workers(3);
-    let claimed = t
-        .exchange(&[], &[(workers[2], 1), (workers[0], 5), (workers[1], 5)])
-        .claimed;
-    let dealt: Vec<_> = claimed
-        .iter()
-        .map(|job| (job.id.to_string(), job.worker))
-        .collect();
+    let claimed = t.exchange(&[], &[(workers[2], 1), (workers[0], 5), (workers[1], 5)]).claimed;
+    let dealt: Vec<_> = claimed.iter().map(|job| (job.id.to_string(), job.worker)).collect();
     assert_eq!(
         dealt,
-        [
-            ("a".to_owned(), workers[2]),
-            ("b".to_owned(), workers[0]),
-            ("c".to_owned(), workers[0])
-        ]
+        [("a".to_owned(), workers[2]), ("b".to_owned(), workers[0]), ("c".to_owned(), workers[0])]
     );
 }
 
@@ -169,22 +140,14 @@ pub fn only_pending_and_failed_jobs_are_claimed(t: &mut Trial) {
 }
 
 pub fn kinds_that_are_not_named_are_not_claimed(t: &mut Trial) {
-    t.add_all(&[
-        of_kind("unknown").priority(9),
-        of_kind("other"),
-        of_kind("Work"),
-    ]);
+    t.add_all(&[of_kind("unknown").priority(9), of_kind("other"), of_kind("Work")]);
     let worker = t.worker();
     let claimed = t.claim(worker, 10);
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].kind, name("other"));
 
     let store = t.store();
-    let nothing = ClaimRequest {
-        workers: &[(worker, 10)],
-        queues: &Queues::All,
-        kinds: &[],
-    };
+    let nothing = ClaimRequest { workers: &[(worker, 10)], queues: &Queues::All, kinds: &[] };
     assert_eq!(store.exchange(&[], Some(&nothing)).unwrap().claimed, []);
 }
 
@@ -265,10 +228,7 @@ pub fn a_lost_worker_gets_nothing(t: &mut Trial) {
 pub fn a_stopping_worker_gets_nothing(t: &mut Trial) {
     let (id, store) = (t.enqueue(job()), t.store());
     let workers = t.workers(4);
-    for (worker, mode) in workers
-        .iter()
-        .zip([StopMode::Finish, StopMode::Grace, StopMode::Now])
-    {
+    for (worker, mode) in workers.iter().zip([StopMode::Finish, StopMode::Grace, StopMode::Now]) {
         store.stop(&[*worker], mode).unwrap();
         t.claim_none(*worker);
     }
@@ -332,11 +292,7 @@ pub fn a_settlement_and_a_claim_share_one_call(t: &mut Trial) {
     t.add_all(&[named("a"), named("b")]);
     let worker = t.worker();
     let first = t.claim_one(worker);
-    let settle = [settlement(
-        first.lease,
-        Verdict::Complete { result: None },
-        t.now(),
-    )];
+    let settle = [settlement(first.lease, Verdict::Complete { result: None }, t.now())];
     let done = t.exchange(&settle, &[(worker, 1)]);
     assert_eq!(done.refused, []);
     assert_eq!(done.claimed.len(), 1);
@@ -384,10 +340,7 @@ pub fn racing_claimers_never_share_a_job(t: &mut Trial) {
     assert_eq!(seen.len(), 2 * JOBS);
     for job in super::trial::all_jobs(t.store().as_ref()) {
         assert_eq!((job.state, job.attempts), (State::Completed, 2));
-        assert_eq!(
-            t.causes(&job.id),
-            [Some(Cause::Failed), Some(Cause::Succeeded)]
-        );
+        assert_eq!(t.causes(&job.id), [Some(Cause::Failed), Some(Cause::Succeeded)]);
     }
 }
 
@@ -406,9 +359,7 @@ pub fn no_claim_after_a_pause_acts_against_it(t: &mut Trial) {
                 });
             }
         });
-        handles[1 - round % 2]
-            .pause(&name("default"), false)
-            .unwrap();
+        handles[1 - round % 2].pause(&name("default"), false).unwrap();
         let store = handles[round % 2].as_ref();
         let done = claim_from(store, &[], &[(workers[round % 2], 1)], &Queues::All);
         assert_eq!(done.claimed.len(), 1, "a resumed queue gives at once");
@@ -430,9 +381,7 @@ pub fn a_cancel_and_a_claim_happen_in_one_order(t: &mut Trial) {
             });
             let canceller = scope.spawn(|| {
                 start.wait();
-                handles[1]
-                    .cancel(std::slice::from_ref(&id), "raced")
-                    .unwrap()
+                handles[1].cancel(std::slice::from_ref(&id), "raced").unwrap()
             });
             (claimer.join().unwrap(), canceller.join().unwrap())
         });

@@ -22,18 +22,12 @@ pub fn a_waiting_job_is_cancelled_at_once(t: &mut Trial) {
     for state in [State::Pending, State::Blocked, State::Failed] {
         let id = t.job_in(state, job());
         t.advance(secs(1));
-        let done = t
-            .store()
-            .cancel(std::slice::from_ref(&id), "obsolete")
-            .unwrap();
+        let done = t.store().cancel(std::slice::from_ref(&id), "obsolete").unwrap();
         assert_eq!(done, [Cancelled::Now]);
         let kept = t.job(&id);
         assert_eq!(kept.state, State::Cancelled);
         assert_eq!(kept.cancel_reason.as_deref(), Some("obsolete"));
-        assert_eq!(
-            (kept.finished_at, kept.updated_at),
-            (Some(t.now()), t.now())
-        );
+        assert_eq!((kept.finished_at, kept.updated_at), (Some(t.now()), t.now()));
     }
     t.advance(2 * DAY);
     t.claim_none(t.worker());
@@ -44,10 +38,7 @@ pub fn a_running_job_is_marked_and_runs_on(t: &mut Trial) {
     let worker = t.worker();
     let claimed = t.claim_one(worker);
     for _ in 0..2 {
-        let done = t
-            .store()
-            .cancel(std::slice::from_ref(&id), "obsolete")
-            .unwrap();
+        let done = t.store().cancel(std::slice::from_ref(&id), "obsolete").unwrap();
         assert_eq!(done, [Cancelled::Requested]);
     }
     let kept = t.job(&id);
@@ -89,18 +80,10 @@ pub fn a_marked_job_that_completes_is_completed(t: &mut Trial) {
     let claimed = t.claim_one(t.worker());
     t.cancel(&id);
     let result = Some(json("7"));
-    t.end(
-        &claimed,
-        Verdict::Complete {
-            result: result.clone(),
-        },
-    );
+    t.end(&claimed, Verdict::Complete { result: result.clone() });
     let kept = t.job(&id);
     assert_eq!((kept.state, kept.result), (State::Completed, result));
-    assert_eq!(
-        kept.cancel_reason, None,
-        "it was not cancelled, and is not going to be"
-    );
+    assert_eq!(kept.cancel_reason, None, "it was not cancelled, and is not going to be");
     assert_eq!(t.state(&child), State::Pending);
 }
 
@@ -108,10 +91,7 @@ pub fn a_job_that_has_ended_cannot_be_cancelled(t: &mut Trial) {
     for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
         let id = t.job_in(state, job());
         let before = t.snapshot();
-        let error = t
-            .store()
-            .cancel(std::slice::from_ref(&id), "late")
-            .unwrap_err();
+        let error = t.store().cancel(std::slice::from_ref(&id), "late").unwrap_err();
         assert_wrong_state(&error, &id, state, Event::Cancel);
         assert_eq!(t.snapshot(), before);
     }
@@ -123,22 +103,13 @@ pub fn jobs_are_cancelled_all_or_none(t: &mut Trial) {
     let claimed = t.claim_one(t.worker());
     assert_eq!(claimed.id, id("runs"));
     let before = t.snapshot();
-    let error = t
-        .store()
-        .cancel(&[id("a"), id("nobody"), id("c")], "x")
-        .unwrap_err();
+    let error = t.store().cancel(&[id("a"), id("nobody"), id("c")], "x").unwrap_err();
     assert!(matches!(error, StoreError::NotFound(missing) if missing == id("nobody")));
     assert_eq!(t.snapshot(), before);
-    let error = t
-        .store()
-        .cancel(&[id("a"), id("runs"), ended.clone()], "x")
-        .unwrap_err();
+    let error = t.store().cancel(&[id("a"), id("runs"), ended.clone()], "x").unwrap_err();
     assert_wrong_state(&error, &ended, State::Completed, Event::Cancel);
     assert_eq!(t.snapshot(), before);
-    let done = t
-        .store()
-        .cancel(&[id("c"), id("runs"), id("a")], "x")
-        .unwrap();
+    let done = t.store().cancel(&[id("c"), id("runs"), id("a")], "x").unwrap();
     assert_eq!(done, [Cancelled::Now, Cancelled::Requested, Cancelled::Now]);
     assert_eq!(t.store().cancel(&[], "x").unwrap(), []);
 }
@@ -148,20 +119,12 @@ pub fn a_failed_job_is_retried_without_its_delay(t: &mut Trial) {
     let worker = t.worker();
     let claimed = t.claim_one(worker);
     let report = Report::failure(Cause::Failed, "no route");
-    let fail = Verdict::Fail {
-        retry_in: secs(100),
-    };
-    assert_eq!(
-        t.settle(&[reported(claimed.lease, fail, t.now(), report)]),
-        []
-    );
+    let fail = Verdict::Fail { retry_in: secs(100) };
+    assert_eq!(t.settle(&[reported(claimed.lease, fail, t.now(), report)]), []);
     t.advance(secs(10));
     t.retry(&id);
     let kept = t.job(&id);
-    assert_eq!(
-        (kept.state, kept.attempts, kept.max_attempts),
-        (State::Pending, 1, 4)
-    );
+    assert_eq!((kept.state, kept.attempts, kept.max_attempts), (State::Pending, 1, 4));
     assert_eq!(kept.run_at, t.now());
     assert_eq!(kept.last_error.as_deref(), Some("no route"));
     let again = t.claim_one(worker);
@@ -176,23 +139,10 @@ pub fn a_job_that_has_ended_is_retried_as_a_new_generation(t: &mut Trial) {
         t.advance(secs(10));
         t.retry(&id);
         let kept = t.job(&id);
-        assert_eq!(
-            (kept.state, kept.attempts, kept.max_attempts),
-            (State::Pending, 0, 2)
-        );
-        assert_eq!(
-            (kept.token, kept.run_at, kept.updated_at),
-            (token, t.now(), t.now())
-        );
-        assert_eq!(
-            (&kept.finished_at, &kept.cancel_reason, &kept.result),
-            (&None, &None, &None)
-        );
-        assert_eq!(
-            t.attempts(&id),
-            history,
-            "the history of a {state} job stays"
-        );
+        assert_eq!((kept.state, kept.attempts, kept.max_attempts), (State::Pending, 0, 2));
+        assert_eq!((kept.token, kept.run_at, kept.updated_at), (token, t.now(), t.now()));
+        assert_eq!((&kept.finished_at, &kept.cancel_reason, &kept.result), (&None, &None, &None));
+        assert_eq!(t.attempts(&id), history, "the history of a {state} job stays");
         let worker = t.worker();
         for n in 1..=2 {
             let claimed = t.claim_one(worker);
@@ -210,18 +160,12 @@ pub fn a_result_and_progress_belong_to_their_generation(t: &mut Trial) {
     let worker = t.worker();
     for text in ["1", "2"] {
         let claimed = t.claim_one(worker);
-        let note = Progress {
-            lease: claimed.lease,
-            value: json(text),
-        };
+        let note = Progress { lease: claimed.lease, value: json(text) };
         assert_eq!(t.store().progress(&[note]).unwrap(), []);
         let result = Some(json(text));
         t.end(&claimed, Verdict::Complete { result });
         let kept = t.job(&id);
-        assert_eq!(
-            (kept.result, kept.progress),
-            (Some(json(text)), Some(json(text)))
-        );
+        assert_eq!((kept.result, kept.progress), (Some(json(text)), Some(json(text))));
         t.retry(&id);
         let kept = t.job(&id);
         assert_eq!((kept.result, kept.progress), (None, None));
@@ -280,10 +224,7 @@ pub fn a_job_whose_unique_key_another_has_by_now_is_not_retried(t: &mut Trial) {
     assert_eq!(t.snapshot(), before);
     t.cancel(&second);
     t.retry(&first);
-    assert!(
-        !t.add(keyed("third")).created,
-        "it lives, and has its key again"
-    );
+    assert!(!t.add(keyed("third")).created, "it lives, and has its key again");
 }
 
 pub fn two_jobs_of_one_unique_key_are_not_retried_together(t: &mut Trial) {
@@ -292,10 +233,7 @@ pub fn two_jobs_of_one_unique_key_are_not_retried_together(t: &mut Trial) {
     let second = t.job_in(State::Cancelled, keyed("second"));
     let before = t.snapshot();
     let error = t.store().retry(&[first, second]).unwrap_err();
-    assert!(
-        matches!(error, StoreError::UniqueKeyTaken { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, StoreError::UniqueKeyTaken { .. }), "{error:?}");
     assert_eq!(t.snapshot(), before);
 }
 
@@ -317,11 +255,7 @@ pub fn terminal_is_final_without_an_operator(t: &mut Trial) {
         t.clock().step_wall(step);
         t.claim_none(t.worker());
         t.rescue();
-        assert_eq!(
-            t.store().prune().unwrap(),
-            0,
-            "retention is for ever by default"
-        );
+        assert_eq!(t.store().prune().unwrap(), 0, "retention is for ever by default");
     }
     t.clock().reboot();
     t.rescue();
@@ -339,12 +273,7 @@ pub fn a_purged_job_is_gone_with_its_history(t: &mut Trial) {
     }
     assert_eq!(all_jobs(t.store().as_ref()), []);
     let counts = t.store().counts().unwrap();
-    assert!(
-        counts
-            .iter()
-            .all(|lane| lane.by_state.iter().all(|&n| n == 0)),
-        "{counts:?}"
-    );
+    assert!(counts.iter().all(|lane| lane.by_state.iter().all(|&n| n == 0)), "{counts:?}");
 }
 
 pub fn a_living_job_cannot_be_purged(t: &mut Trial) {
@@ -365,10 +294,7 @@ pub fn jobs_are_purged_all_or_none(t: &mut Trial) {
     let a = t.job_in(State::Dead, named("a"));
     let b = t.job_in(State::Completed, named("b"));
     let before = t.snapshot();
-    let error = t
-        .store()
-        .purge(&[a.clone(), id("nobody"), b.clone()])
-        .unwrap_err();
+    let error = t.store().purge(&[a.clone(), id("nobody"), b.clone()]).unwrap_err();
     assert!(matches!(error, StoreError::NotFound(missing) if missing == id("nobody")));
     assert_eq!(t.snapshot(), before);
     t.store().purge(&[a, b]).unwrap();
@@ -386,9 +312,7 @@ fn left(t: &Trial) -> Vec<String> {
 }
 
 pub fn completed_and_cancelled_jobs_are_pruned_when_their_time_is_over(t: &mut Trial) {
-    t.store()
-        .change_setting(Setting::RetentionCompleted, Some("2days"))
-        .unwrap();
+    t.store().change_setting(Setting::RetentionCompleted, Some("2days")).unwrap();
     t.job_in(State::Completed, named("old-completed"));
     t.job_in(State::Cancelled, named("old-cancelled"));
     t.job_in(State::Dead, named("dead"));
@@ -404,9 +328,7 @@ pub fn completed_and_cancelled_jobs_are_pruned_when_their_time_is_over(t: &mut T
 }
 
 pub fn dead_jobs_are_pruned_by_their_own_retention(t: &mut Trial) {
-    t.store()
-        .change_setting(Setting::RetentionDead, Some("1h"))
-        .unwrap();
+    t.store().change_setting(Setting::RetentionDead, Some("1h")).unwrap();
     t.job_in(State::Dead, named("dead"));
     t.job_in(State::Completed, named("completed"));
     t.job_in(State::Cancelled, named("cancelled"));
@@ -418,12 +340,8 @@ pub fn dead_jobs_are_pruned_by_their_own_retention(t: &mut Trial) {
 /// Retention counts from the end of a job, not from its begin; and what has not ended is not pruned,
 /// however old.
 pub fn only_what_has_ended_is_pruned(t: &mut Trial) {
-    t.store()
-        .change_setting(Setting::RetentionCompleted, Some("1h"))
-        .unwrap();
-    t.store()
-        .change_setting(Setting::RetentionDead, Some("1h"))
-        .unwrap();
+    t.store().change_setting(Setting::RetentionCompleted, Some("1h")).unwrap();
+    t.store().change_setting(Setting::RetentionDead, Some("1h")).unwrap();
     for state in State::ALL.into_iter().filter(|state| !state.is_terminal()) {
         t.job_in(state, named(state.as_str()).queue(state.as_str()).unwrap());
     }
@@ -437,9 +355,7 @@ pub fn only_what_has_ended_is_pruned(t: &mut Trial) {
 }
 
 pub fn many_outlived_jobs_are_pruned_in_the_end(t: &mut Trial) {
-    t.store()
-        .change_setting(Setting::RetentionCompleted, Some("1h"))
-        .unwrap();
+    t.store().change_setting(Setting::RetentionCompleted, Some("1h")).unwrap();
     let added = t.add_all(&vec![job(); 1500]);
     let ids: Vec<_> = added.into_iter().map(|one| one.id).collect();
     t.store().cancel(&ids[..1499], "not wanted").unwrap();
@@ -471,10 +387,7 @@ pub fn commands_on_jobs_that_are_not_there_are_refused(t: &mut Trial) {
             store.purge(ids).unwrap_err(),
         ];
         for error in errors {
-            assert!(
-                matches!(&error, StoreError::NotFound(id) if *id == missing),
-                "{error:?}"
-            );
+            assert!(matches!(&error, StoreError::NotFound(id) if *id == missing), "{error:?}");
         }
     }
 }

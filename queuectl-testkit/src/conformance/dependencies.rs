@@ -7,18 +7,11 @@ use super::trial::{Trial, all_jobs, id, job, named, secs, settlement};
 
 fn after(child: &str, parents: &[&str]) -> queuectl_core::NewJob {
     let new = named(child).priority(-1);
-    parents
-        .iter()
-        .fold(new, |new, parent| new.after(id(parent)))
+    parents.iter().fold(new, |new, parent| new.after(id(parent)))
 }
 
 fn waits_for(t: &Trial, child: &str) -> Vec<String> {
-    let mut ids: Vec<_> = t
-        .job(&id(child))
-        .waits_for
-        .iter()
-        .map(JobId::to_string)
-        .collect();
+    let mut ids: Vec<_> = t.job(&id(child)).waits_for.iter().map(JobId::to_string).collect();
     ids.sort();
     ids
 }
@@ -41,12 +34,7 @@ pub fn a_job_waits_until_its_parent_has_completed(t: &mut Trial) {
 }
 
 pub fn a_job_waits_for_the_last_of_its_parents(t: &mut Trial) {
-    t.add_all(&[
-        named("a"),
-        named("b"),
-        named("c"),
-        after("child", &["a", "b", "c"]),
-    ]);
+    t.add_all(&[named("a"), named("b"), named("c"), after("child", &["a", "b", "c"])]);
     let worker = t.worker();
     let held = t.claim(worker, 3);
     assert_eq!(waits_for(t, "child"), ["a", "b", "c"]);
@@ -83,10 +71,7 @@ pub fn a_parent_that_has_completed_does_not_block(t: &mut Trial) {
 }
 
 pub fn a_parent_in_any_other_state_blocks(t: &mut Trial) {
-    for state in State::ALL
-        .into_iter()
-        .filter(|state| *state != State::Completed)
-    {
+    for state in State::ALL.into_iter().filter(|state| *state != State::Completed) {
         let parent = t.job_in(state, job().queue(state.as_str()).unwrap());
         let child = t.enqueue(job().after(parent.clone()));
         assert_eq!(t.state(&child), State::Blocked, "by a {state} job");
@@ -223,11 +208,7 @@ pub fn the_delay_of_a_waiting_job_counts_from_its_enqueueing(t: &mut Trial) {
     let worker = t.worker();
     let claimed = t.claim_one(worker);
     t.advance(secs(20));
-    let settle = [settlement(
-        claimed.lease,
-        Verdict::Complete { result: None },
-        t.now(),
-    )];
+    let settle = [settlement(claimed.lease, Verdict::Complete { result: None }, t.now())];
     let done = t.exchange(&settle, &[(worker, 9)]);
     assert_eq!(done.claimed.len(), 1);
     assert_eq!(done.claimed[0].id, id("soon"));
@@ -253,15 +234,8 @@ pub fn purging_a_parent_cancels_what_waits_for_it(t: &mut Trial) {
         assert_eq!(child.state, State::Cancelled);
         assert_eq!(child.finished_at, Some(t.now()));
         let reason = child.cancel_reason.unwrap();
-        assert!(
-            reason.contains(&names[0]),
-            "{reason:?} names the job that is gone"
-        );
-        assert_eq!(
-            t.state(&id(&names[2])),
-            State::Blocked,
-            "its parent can be retried"
-        );
+        assert!(reason.contains(&names[0]), "{reason:?} names the job that is gone");
+        assert_eq!(t.state(&id(&names[2])), State::Blocked, "its parent can be retried");
         t.cancel(&id("other"));
         t.purge(&id("other"));
     }
@@ -279,9 +253,7 @@ pub fn purging_a_completed_parent_changes_nothing_for_its_child(t: &mut Trial) {
 }
 
 pub fn pruning_a_parent_cancels_what_waits_for_it(t: &mut Trial) {
-    t.store()
-        .change_setting(queuectl_core::Setting::RetentionDead, Some("1h"))
-        .unwrap();
+    t.store().change_setting(queuectl_core::Setting::RetentionDead, Some("1h")).unwrap();
     t.job_in(State::Dead, named("parent"));
     t.enqueue(after("child", &["parent"]));
     t.advance(secs(7200));

@@ -68,10 +68,7 @@ pub fn a_plain_job_has_the_defaults(t: &mut Trial) {
     assert_eq!(kept.queue, name("default"));
     assert_eq!(kept.run_at, t.now());
     assert_eq!(kept.max_attempts, 4, "the store's max-retries, and one");
-    assert_eq!(
-        (kept.timeout, kept.backoff, kept.unique_key),
-        (None, None, None)
-    );
+    assert_eq!((kept.timeout, kept.backoff, kept.unique_key), (None, None, None));
     assert!(kept.tags.is_empty() && kept.waits_for.is_empty());
 }
 
@@ -139,12 +136,7 @@ pub fn a_taken_id_is_refused(t: &mut Trial) {
 }
 
 pub fn ids_that_differ_in_case_are_two(t: &mut Trial) {
-    let added = t.add_all(&[
-        named("Nightly"),
-        named("nightly"),
-        named("Q1"),
-        named("q01"),
-    ]);
+    let added = t.add_all(&[named("Nightly"), named("nightly"), named("Q1"), named("q01")]);
     assert_eq!(t.job(&id("Nightly")).key, added[0].key);
     assert_eq!(t.job(&id("nightly")).key, added[1].key);
     assert_eq!(t.job(&id("Q1")).key, added[2].key);
@@ -156,12 +148,8 @@ pub fn ids_that_differ_in_case_are_two(t: &mut Trial) {
 pub fn a_duplicate_in_the_middle_undoes_the_batch(t: &mut Trial) {
     t.enqueue(named("taken"));
     let before = (t.snapshot(), t.store().counts().unwrap());
-    let batch = [
-        named("first"),
-        keyed("key").queue("elsewhere").unwrap(),
-        named("taken"),
-        named("last"),
-    ];
+    let batch =
+        [named("first"), keyed("key").queue("elsewhere").unwrap(), named("taken"), named("last")];
     let error = t.enqueue_err(&batch);
     assert!(matches!(error, StoreError::DuplicateId(taken) if taken == id("taken")));
     assert_eq!((t.snapshot(), t.store().counts().unwrap()), before);
@@ -187,20 +175,11 @@ pub fn the_largest_batch_is_taken_and_a_larger_one_refused(t: &mut Trial) {
 
 pub fn a_chosen_number_is_that_very_number(t: &mut Trial) {
     let chosen = t.add(named("q42"));
-    assert_eq!(
-        (chosen.key, &chosen.id),
-        (JobKey(42), &JobId::Auto(JobKey(42)))
-    );
-    assert!(
-        t.add(job()).key > JobKey(42),
-        "automatic ids go on above it"
-    );
+    assert_eq!((chosen.key, &chosen.id), (JobKey(42), &JobId::Auto(JobKey(42))));
+    assert!(t.add(job()).key > JobKey(42), "automatic ids go on above it");
     let error = t.enqueue_err(&[named("q7")]);
     let below = "a number below may have been another job's, whose leases still go about";
-    assert!(
-        matches!(error, StoreError::NumberGiven(given) if given == id("q7")),
-        "{below}"
-    );
+    assert!(matches!(error, StoreError::NumberGiven(given) if given == id("q7")), "{below}");
     let error = t.enqueue_err(&[named("q42")]);
     assert!(matches!(error, StoreError::DuplicateId(taken) if taken == id("q42")));
 }
@@ -230,9 +209,7 @@ pub fn a_purged_id_may_be_chosen_again(t: &mut Trial) {
 pub fn jobs_without_a_number_of_retries_take_the_setting_of_the_moment(t: &mut Trial) {
     let before = t.enqueue(job());
     let store = t.store();
-    store
-        .change_setting(Setting::MaxRetries, Some("7"))
-        .unwrap();
+    store.change_setting(Setting::MaxRetries, Some("7")).unwrap();
     let after = t.enqueue(job());
     let own = t.enqueue(job().max_retries(0));
     let most = t.enqueue(job().max_retries(u32::MAX - 1));
@@ -313,10 +290,7 @@ pub fn a_unique_key_raced_by_many_makes_one_job(t: &mut Trial) {
             }
         };
         let racers: Vec<_> = (0..32).map(|number| scope.spawn(race(number))).collect();
-        racers
-            .into_iter()
-            .map(|racer| racer.join().unwrap())
-            .collect()
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
     });
     assert_eq!(answers.iter().filter(|one| one.created).count(), 1);
     assert!(answers.iter().all(|one| one.key == answers[0].key));
@@ -362,10 +336,7 @@ pub fn enqueuers_side_by_side_lose_nothing(t: &mut Trial) {
             });
         }
     });
-    let mut keys: Vec<_> = all_jobs(t.store().as_ref())
-        .iter()
-        .map(|job| job.key)
-        .collect();
+    let mut keys: Vec<_> = all_jobs(t.store().as_ref()).iter().map(|job| job.key).collect();
     keys.dedup();
     assert_eq!(keys.len(), 8 * 20 * 3);
 }
@@ -374,12 +345,7 @@ pub fn what_was_acknowledged_is_there_after_reopening(t: &mut Trial) {
     let worker = t.worker();
     t.enqueue(keyed("key").id("done").unwrap());
     let done = t.claim_one(worker);
-    t.end(
-        &done,
-        Verdict::Complete {
-            result: Some(json("[1]")),
-        },
-    );
+    t.end(&done, Verdict::Complete { result: Some(json("[1]")) });
     t.enqueue(named("retried"));
     let retried = t.claim_one(worker);
     t.fail(&retried, secs(60));
@@ -387,9 +353,7 @@ pub fn what_was_acknowledged_is_there_after_reopening(t: &mut Trial) {
     t.cancel(&id("gone"));
     t.purge(&id("gone"));
     t.store().pause(&name("night"), true).unwrap();
-    t.store()
-        .change_setting(Setting::Grace, Some("7s"))
-        .unwrap();
+    t.store().change_setting(Setting::Grace, Some("7s")).unwrap();
     let last = t.add(job());
     let kept = (t.snapshot(), t.store().counts().unwrap());
     let settings = t.store().settings().unwrap();

@@ -30,39 +30,23 @@ pub fn registered_workers_are_shown(t: &mut Trial) {
     let store = t.store();
     assert_eq!(store.workers().unwrap(), []);
     let log = Some(PathBuf::from("/var/log/worker.log"));
-    let keys = store
-        .register(&Registration {
-            workers: 2,
-            lease: secs(60),
-            log: log.clone(),
-        })
-        .unwrap();
+    let keys =
+        store.register(&Registration { workers: 2, lease: secs(60), log: log.clone() }).unwrap();
     t.advance(secs(20));
     let mut workers = store.workers().unwrap();
     workers.sort_by_key(|worker| worker.key);
-    assert_eq!(
-        workers.iter().map(|worker| worker.key).collect::<Vec<_>>(),
-        keys
-    );
+    assert_eq!(workers.iter().map(|worker| worker.key).collect::<Vec<_>>(), keys);
     for worker in &workers {
         assert_eq!(worker.pid, std::process::id());
         assert_eq!(worker.process, workers[0].process, "one process");
         assert!(!worker.process.is_empty() && !worker.host.is_empty());
         assert_eq!(t.now().since(worker.started_at), secs(20));
         assert_eq!(worker.lease_left, secs(40));
-        assert_eq!(
-            (worker.dead, worker.stopping, &worker.log),
-            (false, None, &log)
-        );
+        assert_eq!((worker.dead, worker.stopping, &worker.log), (false, None, &log));
         assert_eq!(worker.running, []);
     }
     store.deregister(&keys[..1]).unwrap();
-    let left: Vec<_> = store
-        .workers()
-        .unwrap()
-        .iter()
-        .map(|worker| worker.key)
-        .collect();
+    let left: Vec<_> = store.workers().unwrap().iter().map(|worker| worker.key).collect();
     assert_eq!(left, keys[1..]);
 }
 
@@ -96,10 +80,7 @@ pub fn what_a_worker_runs_is_shown(t: &mut Trial) {
     };
     assert_eq!(running(t), [(id("a"), a_since), (id("b"), t.now())]);
     let held = t.store().held(&[worker]).unwrap();
-    let a = held
-        .iter()
-        .find(|lease| lease.key == t.job(&id("a")).key)
-        .unwrap();
+    let a = held.iter().find(|lease| lease.key == t.job(&id("a")).key).unwrap();
     assert_eq!(t.settle(&[settlement(*a, Verdict::Die, t.now())]), []);
     assert_eq!(running(t), [(id("b"), t.now())]);
 }
@@ -130,10 +111,7 @@ pub fn a_holder_keeps_its_job_while_it_renews(t: &mut Trial) {
     let thief = register(other.as_ref(), 1)[0];
     for _ in 0..20 {
         t.advance(LEASE - secs(1));
-        assert_eq!(
-            store.renew(&[worker, thief], LEASE).unwrap(),
-            Orders::default()
-        );
+        assert_eq!(store.renew(&[worker, thief], LEASE).unwrap(), Orders::default());
         assert_eq!(store.rescue().unwrap(), []);
         assert_eq!(other.rescue().unwrap(), []);
         t.claim_none(thief);
@@ -155,11 +133,7 @@ pub fn no_step_of_the_wall_clock_ends_a_lease(t: &mut Trial) {
         t.claim_none(thief);
         assert_eq!(t.store().orders(&[worker]).unwrap(), Orders::default());
         let workers = store.workers().unwrap();
-        assert!(
-            workers
-                .iter()
-                .all(|worker| worker.lease_left == LEASE && !worker.dead)
-        );
+        assert!(workers.iter().all(|worker| worker.lease_left == LEASE && !worker.dead));
     }
     assert_eq!(t.state(&id), State::Processing);
     t.complete(&claimed);
@@ -201,10 +175,7 @@ pub fn a_lost_worker_stays_lost(t: &mut Trial) {
 pub fn a_worker_that_is_not_registered_is_told_that_it_is_lost(t: &mut Trial) {
     let worker = t.worker();
     let unknown = WorkerKey(worker.0 + 1000);
-    assert_eq!(
-        t.store().orders(&[worker, unknown]).unwrap().lost,
-        [unknown]
-    );
+    assert_eq!(t.store().orders(&[worker, unknown]).unwrap().lost, [unknown]);
     t.store().deregister(&[worker]).unwrap();
     assert_eq!(t.store().orders(&[worker]).unwrap().lost, [worker]);
     assert_eq!(t.store().orders(&[]).unwrap(), Orders::default());
@@ -220,10 +191,7 @@ pub fn a_worker_is_told_which_attempts_to_cancel(t: &mut Trial) {
     let orders = t.store().orders(&workers).unwrap();
     assert_eq!(orders.cancel, expected);
     assert_eq!((orders.lost, orders.stop), (vec![], vec![]));
-    assert_eq!(
-        t.store().renew(&workers[..1], LEASE).unwrap().cancel,
-        expected
-    );
+    assert_eq!(t.store().renew(&workers[..1], LEASE).unwrap().cancel, expected);
     assert_eq!(t.store().orders(&workers[1..]).unwrap().cancel, []);
     t.end(&a, Verdict::Cancel);
     assert_eq!(t.store().orders(&workers).unwrap().cancel, []);
@@ -237,26 +205,15 @@ pub fn a_worker_is_told_to_stop(t: &mut Trial) {
     stop.sort();
     let expected = [(workers[0], StopMode::Grace), (workers[1], StopMode::Grace)];
     assert_eq!(stop, expected);
-    assert_eq!(
-        store.renew(&workers[1..], LEASE).unwrap().stop,
-        [expected[1]]
-    );
+    assert_eq!(store.renew(&workers[1..], LEASE).unwrap().stop, [expected[1]]);
     let shown = |key| {
         let workers = store.workers().unwrap();
-        workers
-            .iter()
-            .find(|worker| worker.key == key)
-            .unwrap()
-            .stopping
+        workers.iter().find(|worker| worker.key == key).unwrap().stopping
     };
     assert_eq!(shown(workers[0]), Some(StopMode::Grace));
     assert_eq!(shown(workers[2]), None);
     store.stop(&workers[..1], StopMode::Now).unwrap();
-    assert_eq!(
-        shown(workers[0]),
-        Some(StopMode::Now),
-        "a stronger order overrules"
-    );
+    assert_eq!(shown(workers[0]), Some(StopMode::Now), "a stronger order overrules");
 }
 
 /// Whoever asked a worker to stop at once does not lose that to another who has more patience.
@@ -271,14 +228,8 @@ pub fn a_weaker_order_does_not_overrule_a_stronger_one(t: &mut Trial) {
 pub fn stopping_an_unknown_worker_is_refused_and_stops_none(t: &mut Trial) {
     let worker = t.worker();
     let unknown = WorkerKey(worker.0 + 1000);
-    let error = t
-        .store()
-        .stop(&[worker, unknown], StopMode::Now)
-        .unwrap_err();
-    assert!(
-        matches!(error, StoreError::NoWorker(key) if key == unknown),
-        "{error:?}"
-    );
+    let error = t.store().stop(&[worker, unknown], StopMode::Now).unwrap_err();
+    assert!(matches!(error, StoreError::NoWorker(key) if key == unknown), "{error:?}");
     assert_eq!(t.store().orders(&[worker]).unwrap(), Orders::default());
     t.store().deregister(&[worker]).unwrap();
     let error = t.store().stop(&[worker], StopMode::Now).unwrap_err();
@@ -300,9 +251,7 @@ pub fn claims_of_unknown_outcome_are_found(t: &mut Trial) {
     assert_eq!(t.store().held(&workers).unwrap().len(), 3);
     t.complete(&c);
     assert_eq!(t.store().held(&workers[1..]).unwrap(), []);
-    let release = held
-        .iter()
-        .map(|&lease| settlement(lease, Verdict::Release, t.now()));
+    let release = held.iter().map(|&lease| settlement(lease, Verdict::Release, t.now()));
     assert_eq!(t.settle(&release.collect::<Vec<_>>()), []);
     assert_eq!(t.store().held(&workers).unwrap(), []);
 }
@@ -316,16 +265,10 @@ pub fn a_worker_that_deregisters_gives_back_what_it_holds(t: &mut Trial) {
     t.store().cancel(&[id("b")], "not wanted").unwrap();
     t.store().deregister(&workers[..1]).unwrap();
     let kept = t.job(&id("a"));
-    assert_eq!(
-        (kept.state, kept.attempts, kept.token),
-        (State::Pending, 0, Token(1))
-    );
+    assert_eq!((kept.state, kept.attempts, kept.token), (State::Pending, 0, Token(1)));
     assert_eq!(t.causes(&id("a")), [Some(Cause::Interrupted)]);
     assert_eq!(t.state(&id("b")), State::Cancelled);
-    assert_eq!(
-        t.settle(&[settlement(a.lease, Verdict::Die, t.now())]),
-        [a.lease]
-    );
+    assert_eq!(t.settle(&[settlement(a.lease, Verdict::Die, t.now())]), [a.lease]);
     assert_eq!(t.claim_one(workers[1]).lease, newer(a.lease));
     t.complete(&c);
     t.store().deregister(&workers[..1]).unwrap();
@@ -350,12 +293,7 @@ pub fn a_job_has_one_holder_while_it_is_processing_and_none_otherwise(t: &mut Tr
         assert_eq!(expected.len(), usize::from(job.state == State::Processing));
     }
     assert_eq!(
-        t.store()
-            .queues()
-            .unwrap()
-            .iter()
-            .filter(|q| q.name == name("processing"))
-            .count(),
+        t.store().queues().unwrap().iter().filter(|q| q.name == name("processing")).count(),
         1
     );
 }

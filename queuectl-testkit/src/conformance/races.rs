@@ -37,27 +37,16 @@ pub fn a_completion_and_a_cancel_happen_in_one_order(t: &mut Trial) {
     for _ in 0..ROUNDS {
         let id = t.enqueue(job());
         let claimed = t.claim_one(t.worker());
-        let done = [settlement(
-            claimed.lease,
-            Verdict::Complete { result: None },
-            t.now(),
-        )];
+        let done = [settlement(claimed.lease, Verdict::Complete { result: None }, t.now())];
         let (settled, cancelled) = race(
             || store.exchange(&done, None).unwrap(),
             || other.cancel(std::slice::from_ref(&id), "raced"),
         );
-        assert_eq!(
-            settled.refused,
-            [],
-            "completion is never too late for a cancel"
-        );
+        assert_eq!(settled.refused, [], "completion is never too late for a cancel");
         match cancelled {
             Ok(answer) => assert_eq!(answer, [Cancelled::Requested]),
             Err(StoreError::WrongState { refused, .. }) => {
-                assert_eq!(
-                    (refused.state, refused.event),
-                    (State::Completed, Event::Cancel)
-                );
+                assert_eq!((refused.state, refused.event), (State::Completed, Event::Cancel));
             }
             Err(error) => panic!("{error:?}"),
         }
@@ -73,15 +62,9 @@ pub fn a_settlement_and_a_rescue_happen_in_one_order(t: &mut Trial) {
         let id = t.enqueue(job());
         let claimed = t.claim_one(t.worker());
         t.advance(LEASE + secs(1));
-        let done = [settlement(
-            claimed.lease,
-            Verdict::Complete { result: None },
-            t.now(),
-        )];
-        let (settled, rescued) = race(
-            || store.exchange(&done, None).unwrap(),
-            || other.rescue().unwrap(),
-        );
+        let done = [settlement(claimed.lease, Verdict::Complete { result: None }, t.now())];
+        let (settled, rescued) =
+            race(|| store.exchange(&done, None).unwrap(), || other.rescue().unwrap());
         if rescued.is_empty() {
             assert_eq!(settled.refused, []);
             assert_eq!(t.state(&id), State::Completed);
@@ -103,15 +86,9 @@ pub fn a_stale_holder_never_beats_the_new_one(t: &mut Trial) {
         t.lose_workers();
         let new = t.claim_one(t.worker());
         let late = [settlement(old.lease, Verdict::Die, t.now())];
-        let done = [settlement(
-            new.lease,
-            Verdict::Complete { result: None },
-            t.now(),
-        )];
-        let (late, done) = race(
-            || store.exchange(&late, None).unwrap(),
-            || other.exchange(&done, None).unwrap(),
-        );
+        let done = [settlement(new.lease, Verdict::Complete { result: None }, t.now())];
+        let (late, done) =
+            race(|| store.exchange(&late, None).unwrap(), || other.exchange(&done, None).unwrap());
         assert_eq!((late.refused, done.refused), (vec![old.lease], vec![]));
         assert_eq!(t.state(&id), State::Completed);
     }
@@ -135,9 +112,7 @@ pub fn a_dead_job_is_retried_by_one_of_many(t: &mut Trial) {
                 }
             };
             let all: Vec<_> = (0..8).map(|number| scope.spawn(retry(number))).collect();
-            all.into_iter()
-                .map(|one| one.join().unwrap())
-                .sum::<usize>()
+            all.into_iter().map(|one| one.join().unwrap()).sum::<usize>()
         });
         assert_eq!(retried, 1, "one new generation");
         assert_eq!(t.claim(t.worker(), 9).len(), 1);
@@ -170,11 +145,7 @@ pub fn a_completion_and_an_enqueue_of_a_child_happen_in_one_order(t: &mut Trial)
     for _ in 0..ROUNDS {
         let parent = t.enqueue(job());
         let claimed = t.claim_one(t.worker());
-        let done = [settlement(
-            claimed.lease,
-            Verdict::Complete { result: None },
-            t.now(),
-        )];
+        let done = [settlement(claimed.lease, Verdict::Complete { result: None }, t.now())];
         let (settled, added) = race(
             || store.exchange(&done, None).unwrap(),
             || other.enqueue(&[job().after(parent.clone())]).unwrap(),

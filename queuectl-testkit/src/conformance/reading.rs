@@ -15,13 +15,7 @@ fn found(t: &Trial, query: &JobQuery) -> Vec<String> {
 
 /// The ids of what fits, oldest first.
 fn fitting(t: &Trial, query: JobQuery) -> Vec<String> {
-    found(
-        t,
-        &JobQuery {
-            ascending: true,
-            ..query
-        },
-    )
+    found(t, &JobQuery { ascending: true, ..query })
 }
 
 fn any() -> JobQuery {
@@ -43,25 +37,13 @@ pub fn a_job_is_found_by_its_id(t: &mut Trial) {
 pub fn without_conditions_the_newest_hundred_are_given(t: &mut Trial) {
     assert_eq!(t.store().jobs(&any()).unwrap(), []);
     let added = t.add_all(&vec![job(); 120]);
-    let newest: Vec<_> = added
-        .iter()
-        .rev()
-        .take(100)
-        .map(|one| one.id.to_string())
-        .collect();
+    let newest: Vec<_> = added.iter().rev().take(100).map(|one| one.id.to_string()).collect();
     assert_eq!(found(t, &any()), newest);
 }
 
 pub fn a_listed_job_is_the_whole_job(t: &mut Trial) {
     let parent = t.enqueue(named("parent"));
-    t.enqueue(
-        named("child")
-            .after(parent)
-            .tag("x")
-            .unwrap()
-            .unique_key("k")
-            .unwrap(),
-    );
+    t.enqueue(named("child").after(parent).tag("x").unwrap().unique_key("k").unwrap());
     t.job_in(State::Dead, named("dead").queue("q").unwrap());
     for listed in t.store().jobs(&any()).unwrap() {
         assert_eq!(listed, t.job(&listed.id));
@@ -72,29 +54,12 @@ pub fn jobs_are_found_by_state(t: &mut Trial) {
     for state in State::ALL {
         t.job_in(state, named(state.as_str()).queue(state.as_str()).unwrap());
     }
-    t.cancel(
-        &t.store()
-            .jobs(&JobQuery {
-                kind: Some(name("never")),
-                ..any()
-            })
-            .unwrap()[0]
-            .id,
-    );
-    for state in State::ALL
-        .into_iter()
-        .filter(|state| *state != State::Cancelled)
-    {
-        let query = JobQuery {
-            states: vec![state],
-            ..any()
-        };
+    t.cancel(&t.store().jobs(&JobQuery { kind: Some(name("never")), ..any() }).unwrap()[0].id);
+    for state in State::ALL.into_iter().filter(|state| *state != State::Cancelled) {
+        let query = JobQuery { states: vec![state], ..any() };
         assert_eq!(fitting(t, query), [state.as_str()]);
     }
-    let query = JobQuery {
-        states: vec![State::Dead, State::Failed, State::Pending],
-        ..any()
-    };
+    let query = JobQuery { states: vec![State::Dead, State::Failed, State::Pending], ..any() };
     assert_eq!(fitting(t, query), ["pending", "failed", "dead"]);
 }
 
@@ -102,76 +67,22 @@ pub fn jobs_are_found_by_queue_kind_and_tag(t: &mut Trial) {
     t.add_all(&[
         named("a").queue("mail").unwrap().tag("red").unwrap(),
         of_kind("other").id("b").unwrap().queue("mail").unwrap(),
-        of_kind("other")
-            .id("c")
-            .unwrap()
-            .tag("red")
-            .unwrap()
-            .tag("blue")
-            .unwrap(),
+        of_kind("other").id("c").unwrap().tag("red").unwrap().tag("blue").unwrap(),
         named("d").tag("redder").unwrap(),
     ]);
-    let queue = |text| JobQuery {
-        queue: Some(name(text)),
-        ..any()
-    };
-    let kind = |text| JobQuery {
-        kind: Some(name(text)),
-        ..any()
-    };
-    let tag = |text| JobQuery {
-        tag: Some(name(text)),
-        ..any()
-    };
+    let queue = |text| JobQuery { queue: Some(name(text)), ..any() };
+    let kind = |text| JobQuery { kind: Some(name(text)), ..any() };
+    let tag = |text| JobQuery { tag: Some(name(text)), ..any() };
     assert_eq!(fitting(t, queue("mail")), ["a", "b"]);
     assert_eq!(fitting(t, queue("Mail")), [""; 0]);
     assert_eq!(fitting(t, kind("other")), ["b", "c"]);
     assert_eq!(fitting(t, tag("red")), ["a", "c"]);
     assert_eq!(fitting(t, tag("blue")), ["c"]);
-    assert_eq!(
-        fitting(
-            t,
-            JobQuery {
-                kind: Some(name("other")),
-                ..queue("mail")
-            }
-        ),
-        ["b"]
-    );
-    assert_eq!(
-        fitting(
-            t,
-            JobQuery {
-                kind: Some(name("other")),
-                ..tag("red")
-            }
-        ),
-        ["c"]
-    );
-    let all = JobQuery {
-        states: vec![State::Pending],
-        ..tag("red")
-    };
-    assert_eq!(
-        fitting(
-            t,
-            JobQuery {
-                queue: Some(name("mail")),
-                ..all.clone()
-            }
-        ),
-        ["a"]
-    );
-    assert_eq!(
-        fitting(
-            t,
-            JobQuery {
-                states: vec![State::Dead],
-                ..all
-            }
-        ),
-        [""; 0]
-    );
+    assert_eq!(fitting(t, JobQuery { kind: Some(name("other")), ..queue("mail") }), ["b"]);
+    assert_eq!(fitting(t, JobQuery { kind: Some(name("other")), ..tag("red") }), ["c"]);
+    let all = JobQuery { states: vec![State::Pending], ..tag("red") };
+    assert_eq!(fitting(t, JobQuery { queue: Some(name("mail")), ..all.clone() }), ["a"]);
+    assert_eq!(fitting(t, JobQuery { states: vec![State::Dead], ..all }), [""; 0]);
 }
 
 pub fn jobs_are_found_by_the_time_of_their_creation(t: &mut Trial) {
@@ -181,28 +92,11 @@ pub fn jobs_are_found_by_the_time_of_their_creation(t: &mut Trial) {
         moments.push(t.now());
         t.advance(secs(10));
     }
-    let before = |moment| JobQuery {
-        created_before: Some(moment),
-        ..any()
-    };
-    let after = |moment| JobQuery {
-        created_after: Some(moment),
-        ..any()
-    };
-    assert_eq!(
-        fitting(t, before(moments[1])),
-        ["a"],
-        "the moment itself is not before it"
-    );
-    assert_eq!(
-        fitting(t, after(moments[1])),
-        ["b", "c"],
-        "and counts as after it"
-    );
-    let between = JobQuery {
-        created_before: Some(moments[2]),
-        ..after(moments[1])
-    };
+    let before = |moment| JobQuery { created_before: Some(moment), ..any() };
+    let after = |moment| JobQuery { created_after: Some(moment), ..any() };
+    assert_eq!(fitting(t, before(moments[1])), ["a"], "the moment itself is not before it");
+    assert_eq!(fitting(t, after(moments[1])), ["b", "c"], "and counts as after it");
+    let between = JobQuery { created_before: Some(moments[2]), ..after(moments[1]) };
     assert_eq!(fitting(t, between), ["b"]);
 }
 
@@ -219,12 +113,7 @@ pub fn jobs_are_sorted_as_asked(t: &mut Trial) {
     }
     t.advance(secs(100));
     let held = t.claim_from(worker, &["default"]);
-    t.end(
-        &held[0],
-        Verdict::Fail {
-            retry_in: secs(100),
-        },
-    );
+    t.end(&held[0], Verdict::Fail { retry_in: secs(100) });
     // Attempts: a 0, b 1, c 2. Last change: a, c, b. Run at: c, b, a.
     let orders = [
         (Sort::Created, ["c", "b", "a"]),
@@ -235,11 +124,7 @@ pub fn jobs_are_sorted_as_asked(t: &mut Trial) {
     ];
     for (sort, mut expected) in orders {
         assert_eq!(found(t, &JobQuery { sort, ..any() }), expected, "{sort:?}");
-        let first = JobQuery {
-            sort,
-            limit: 1,
-            ..any()
-        };
+        let first = JobQuery { sort, limit: 1, ..any() };
         assert_eq!(found(t, &first), expected[..1], "{sort:?}");
         expected.reverse();
         assert_eq!(fitting(t, JobQuery { sort, ..any() }), expected, "{sort:?}");
@@ -248,11 +133,7 @@ pub fn jobs_are_sorted_as_asked(t: &mut Trial) {
 
 pub fn no_more_are_given_than_the_limit(t: &mut Trial) {
     t.add_all(&[named("a"), named("b"), named("c")]);
-    for (limit, expected) in [
-        (0, vec![]),
-        (2, vec!["c", "b"]),
-        (usize::MAX, vec!["c", "b", "a"]),
-    ] {
+    for (limit, expected) in [(0, vec![]), (2, vec!["c", "b"]), (usize::MAX, vec!["c", "b", "a"])] {
         assert_eq!(found(t, &JobQuery { limit, ..any() }), expected);
     }
 }
@@ -262,12 +143,7 @@ pub fn pages_follow_one_another(t: &mut Trial) {
     for ascending in [false, true] {
         let added = t.add_all(&vec![job().tag("paged").unwrap(); 25]);
         let mut expected: Vec<_> = added.iter().map(|one| one.key).collect();
-        let mut query = JobQuery {
-            limit: 7,
-            ascending,
-            tag: Some(name("paged")),
-            ..any()
-        };
+        let mut query = JobQuery { limit: 7, ascending, tag: Some(name("paged")), ..any() };
         let mut seen = Vec::new();
         for page in 0.. {
             let jobs = t.store().jobs(&query).unwrap();
@@ -304,20 +180,13 @@ pub fn the_order_of_creation_does_not_follow_the_wall_clock(t: &mut Trial) {
 }
 
 pub fn counts_are_kept_by_queue_and_kind(t: &mut Trial) {
-    assert!(
-        t.store()
-            .counts()
-            .unwrap()
-            .iter()
-            .all(|lane| lane.by_state == [0; 7])
-    );
+    assert!(t.store().counts().unwrap().iter().all(|lane| lane.by_state == [0; 7]));
     t.add_all(&[job(), job(), of_kind("other"), job().queue("mail").unwrap()]);
     t.claim_one(t.worker());
     let counts = t.store().counts().unwrap();
     let lane = |queue: &str, kind: &str| {
-        let mut fitting = counts
-            .iter()
-            .filter(|lane| lane.queue.as_str() == queue && lane.kind.as_str() == kind);
+        let mut fitting =
+            counts.iter().filter(|lane| lane.queue.as_str() == queue && lane.kind.as_str() == kind);
         let lane = fitting.next().expect("the lane has jobs");
         assert!(fitting.next().is_none(), "a lane is listed once");
         lane
@@ -335,16 +204,9 @@ pub fn counts_follow_a_job_through_its_states(t: &mut Trial) {
         let queue = format!("queue-{state}");
         t.job_in(state, job().queue(&queue).unwrap());
         let counts = t.store().counts().unwrap();
-        let lane = counts
-            .iter()
-            .find(|lane| lane.queue.as_str() == queue)
-            .unwrap();
+        let lane = counts.iter().find(|lane| lane.queue.as_str() == queue).unwrap();
         for other in State::ALL {
-            assert_eq!(
-                lane.of(other),
-                u64::from(other == state),
-                "{other} of a {state} job"
-            );
+            assert_eq!(lane.of(other), u64::from(other == state), "{other} of a {state} job");
         }
     }
 }
@@ -378,26 +240,15 @@ pub fn queues_that_were_used_are_listed(t: &mut Trial) {
 /// Neither due jobs nor dead workers nor outlived jobs are touched by whoever only looks.
 pub fn reads_change_nothing(t: &mut Trial) {
     let store = t.store();
-    store
-        .change_setting(queuectl_core::Setting::RetentionDead, Some("1h"))
-        .unwrap();
+    store.change_setting(queuectl_core::Setting::RetentionDead, Some("1h")).unwrap();
     for state in State::ALL {
         t.job_in(state, job().queue(state.as_str()).unwrap());
     }
     t.enqueue(job().delay(secs(10)));
-    let workers: Vec<_> = store
-        .workers()
-        .unwrap()
-        .iter()
-        .map(|worker| worker.key)
-        .collect();
+    let workers: Vec<_> = store.workers().unwrap().iter().map(|worker| worker.key).collect();
     let held = store.held(&workers).unwrap();
     t.advance(secs(1_000_000));
-    let before = (
-        t.snapshot(),
-        store.counts().unwrap(),
-        store.queues().unwrap(),
-    );
+    let before = (t.snapshot(), store.counts().unwrap(), store.queues().unwrap());
     for _ in 0..2 {
         store.settings().unwrap();
         store.orders(&workers).unwrap();
@@ -407,19 +258,11 @@ pub fn reads_change_nothing(t: &mut Trial) {
             store.job(&job.id).unwrap();
             store.attempts(job.key).unwrap();
         }
-        let after = (
-            t.snapshot(),
-            store.counts().unwrap(),
-            store.queues().unwrap(),
-        );
+        let after = (t.snapshot(), store.counts().unwrap(), store.queues().unwrap());
         assert_eq!(after, before);
     }
     assert_eq!(held.len(), 1);
-    assert_eq!(
-        t.rescue().len(),
-        1,
-        "the dead worker was still there to be found"
-    );
+    assert_eq!(t.rescue().len(), 1, "the dead worker was still there to be found");
 }
 
 pub fn what_one_handle_has_done_the_other_sees(t: &mut Trial) {
@@ -436,10 +279,7 @@ pub fn what_one_handle_has_done_the_other_sees(t: &mut Trial) {
     assert_eq!(claimed.len(), 2);
     t.complete(&claimed[1]);
     other.cancel(&[mine], "from over there").unwrap();
-    assert_eq!(
-        t.store().orders(&[claimed[0].worker]).unwrap().cancel.len(),
-        1
-    );
+    assert_eq!(t.store().orders(&[claimed[0].worker]).unwrap().cancel.len(), 1);
     assert_eq!(all_jobs(other.as_ref()), all_jobs(t.store().as_ref()));
     assert_eq!(other.counts().unwrap(), t.store().counts().unwrap());
 }
@@ -479,15 +319,12 @@ pub fn a_watch_is_called_after_a_change(t: &mut Trial) {
 
 pub fn every_watch_is_called(t: &mut Trial) {
     let (sender, called) = mpsc::channel();
-    let watches: Vec<_> = (0..3)
-        .map(|number| t.store().watch(telling(sender.clone(), number)).unwrap())
-        .collect();
+    let watches: Vec<_> =
+        (0..3).map(|number| t.store().watch(telling(sender.clone(), number)).unwrap()).collect();
     t.enqueue(job());
     let mut missing = vec![0, 1, 2];
     while !missing.is_empty() {
-        let number = called
-            .recv_timeout(PATIENCE)
-            .expect("every watch is called");
+        let number = called.recv_timeout(PATIENCE).expect("every watch is called");
         missing.retain(|&other| other != number);
     }
     drop(watches);

@@ -17,17 +17,10 @@ pub fn a_job_is_freed_when_its_lease_has_ended(t: &mut Trial) {
     assert_eq!(t.state(&id), State::Processing);
     t.advance(secs(2));
     let rescued = t.store().rescue().unwrap();
-    let expected = Rescued {
-        lease: claimed.lease,
-        worker,
-        state: State::Pending,
-    };
+    let expected = Rescued { lease: claimed.lease, worker, state: State::Pending };
     assert_eq!(rescued, [expected]);
     let kept = t.job(&id);
-    assert_eq!(
-        (kept.state, kept.worker, kept.attempts),
-        (State::Pending, None, 1)
-    );
+    assert_eq!((kept.state, kept.worker, kept.attempts), (State::Pending, None, 1));
     let again = t.claim_one(t.worker());
     assert_eq!((again.attempt, again.lease.token), (2, Token(2)), "at once");
 }
@@ -41,10 +34,7 @@ pub fn a_lost_attempt_is_part_of_the_history(t: &mut Trial) {
     let attempts = t.attempts(&id);
     assert_eq!(attempts.len(), 1);
     assert_eq!((attempts[0].token, attempts[0].number), (Token(1), 1));
-    assert_eq!(
-        (attempts[0].worker, attempts[0].started_at),
-        (Some(worker), claimed_at)
-    );
+    assert_eq!((attempts[0].worker, attempts[0].started_at), (Some(worker), claimed_at));
     assert_eq!(attempts[0].finished_at, Some(t.now()));
     assert_eq!(t.causes(&id), [Some(Cause::LeaseLost)]);
     assert!(t.job(&id).last_error.is_some(), "it says what went wrong");
@@ -69,13 +59,7 @@ pub fn only_the_jobs_of_the_dead_are_freed(t: &mut Trial) {
     t.advance(secs(2));
     assert_eq!(t.rescue().len(), 2);
     assert_eq!(t.store().orders(&workers).unwrap().lost, [workers[0]]);
-    let shown: Vec<_> = t
-        .store()
-        .workers()
-        .unwrap()
-        .iter()
-        .map(|worker| worker.key)
-        .collect();
+    let shown: Vec<_> = t.store().workers().unwrap().iter().map(|worker| worker.key).collect();
     assert_eq!(shown, [workers[1]]);
     t.complete(&c);
 }
@@ -101,9 +85,7 @@ pub fn a_job_that_was_to_be_cancelled_is_cancelled_when_it_is_freed(t: &mut Tria
     for retries in [0, 3] {
         let added = t.add(job().max_retries(retries));
         t.claim_one(t.worker());
-        t.store()
-            .cancel(std::slice::from_ref(&added.id), "obsolete")
-            .unwrap();
+        t.store().cancel(std::slice::from_ref(&added.id), "obsolete").unwrap();
         assert_eq!(t.lose_workers(), [(added.key, State::Cancelled)]);
         let kept = t.job(&added.id);
         assert_eq!(kept.cancel_reason.as_deref(), Some("obsolete"));
@@ -120,15 +102,9 @@ pub fn after_a_restart_of_the_machine_every_lease_is_dead(t: &mut Trial) {
     t.claim_one(workers[1]);
     t.clock().reboot();
     let keys = ["a", "b"].map(|text| t.job(&id(text)).key);
-    assert_eq!(
-        t.rescue(),
-        [(keys[0], State::Pending), (keys[1], State::Dead)]
-    );
+    assert_eq!(t.rescue(), [(keys[0], State::Pending), (keys[1], State::Dead)]);
     assert_eq!(t.store().orders(&workers).unwrap().lost, workers);
-    assert_eq!(
-        t.settle(&[settlement(a.lease, Verdict::Release, t.now())]),
-        [a.lease]
-    );
+    assert_eq!(t.settle(&[settlement(a.lease, Verdict::Release, t.now())]), [a.lease]);
     assert_eq!(t.claim_one(t.worker()).id, id("a"), "at once");
 }
 
@@ -185,11 +161,7 @@ pub fn a_dead_process_is_known_before_its_leases_end(t: &mut Trial) {
     assert_eq!(t.rescue(), [], "both live");
     drop(other);
     let shown = t.store().workers().unwrap();
-    let dead: Vec<_> = shown
-        .iter()
-        .filter(|worker| worker.dead)
-        .map(|worker| worker.key)
-        .collect();
+    let dead: Vec<_> = shown.iter().filter(|worker| worker.dead).map(|worker| worker.key).collect();
     assert_eq!(dead, [theirs]);
     assert_eq!(t.rescue(), [(t.job(&id("theirs")).key, State::Pending)]);
     assert_eq!(t.store().orders(&[theirs, mine]).unwrap().lost, [theirs]);
@@ -204,11 +176,7 @@ pub fn workers_of_a_process_that_is_gone_are_freed_after_reopening(t: &mut Trial
         return;
     }
     t.advance(LEASE + secs(1));
-    let expected = Rescued {
-        lease: claimed.lease,
-        worker,
-        state: State::Pending,
-    };
+    let expected = Rescued { lease: claimed.lease, worker, state: State::Pending };
     assert_eq!(t.store().rescue().unwrap(), [expected]);
 }
 
@@ -229,10 +197,7 @@ pub fn many_rescuers_free_each_job_once(t: &mut Trial) {
             }
         };
         let rescuers: Vec<_> = (0..8).map(|number| scope.spawn(rescue(number))).collect();
-        rescuers
-            .into_iter()
-            .map(|rescuer| rescuer.join().unwrap())
-            .sum()
+        rescuers.into_iter().map(|rescuer| rescuer.join().unwrap()).sum()
     });
     assert_eq!(freed, 50);
     assert_eq!(t.claim(t.worker(), 100).len(), 50);
@@ -285,16 +250,9 @@ pub fn the_first_lost_attempt_is_told_to_the_next_claim(t: &mut Trial) {
     }
     let worker = t.worker();
     let claimed = t.claim_one(worker);
-    assert_eq!(
-        (claimed.lease.token, claimed.lost_from),
-        (Token(5), Some(Token(2)))
-    );
+    assert_eq!((claimed.lease.token, claimed.lost_from), (Token(5), Some(Token(2))));
     t.fail(&claimed, secs(0));
-    assert_eq!(
-        t.claim_one(worker).lost_from,
-        None,
-        "the attempt before has cleaned up"
-    );
+    assert_eq!(t.claim_one(worker).lost_from, None, "the attempt before has cleaned up");
 }
 
 pub fn what_could_not_be_ended_stays_to_be_ended(t: &mut Trial) {
@@ -303,19 +261,13 @@ pub fn what_could_not_be_ended_stays_to_be_ended(t: &mut Trial) {
     t.lose_workers();
     let worker = t.worker();
     let claimed = t.claim_one(worker);
-    let settle = [Settlement {
-        leftovers: true,
-        ..settlement(claimed.lease, Verdict::Release, t.now())
-    }];
+    let settle =
+        [Settlement { leftovers: true, ..settlement(claimed.lease, Verdict::Release, t.now()) }];
     assert_eq!(t.settle(&settle), []);
     assert_eq!(t.claim_one(worker).lost_from, Some(Token(1)));
     t.store().deregister(&[worker]).unwrap();
     let claimed = t.claim_one(t.worker());
-    assert_eq!(
-        claimed.lost_from,
-        Some(Token(1)),
-        "a worker that goes has ended nothing"
-    );
+    assert_eq!(claimed.lost_from, Some(Token(1)), "a worker that goes has ended nothing");
 }
 
 /// A new generation of a job may not run beside what the old one left either.
@@ -338,13 +290,7 @@ pub fn no_job_is_left_processing_without_a_worker(t: &mut Trial) {
     t.store().deregister(&live[1..]).unwrap();
     t.advance(LEASE / 2 + secs(1));
     t.rescue();
-    let registered: Vec<_> = t
-        .store()
-        .workers()
-        .unwrap()
-        .iter()
-        .map(|one| one.key)
-        .collect();
+    let registered: Vec<_> = t.store().workers().unwrap().iter().map(|one| one.key).collect();
     assert_eq!(registered, live[..1]);
     for job in super::trial::all_jobs(t.store().as_ref()) {
         assert_eq!((job.state, job.worker), (State::Pending, None));

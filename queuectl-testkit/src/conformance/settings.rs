@@ -37,34 +37,21 @@ pub fn each_setting_can_be_changed_and_returned_to_its_default(t: &mut Trial) {
     for (setting, value) in OTHER {
         expected.set(setting, value).unwrap();
         let answer = store.change_setting(setting, Some(value)).unwrap();
-        assert_eq!(
-            answer, expected,
-            "the answer has the new {setting}, and the others"
-        );
+        assert_eq!(answer, expected, "the answer has the new {setting}, and the others");
         assert_eq!(store.settings().unwrap(), expected);
     }
     for setting in Setting::ALL {
         let default = Settings::default().get(setting);
         expected.set(setting, &default).unwrap();
-        assert_eq!(
-            store.change_setting(setting, None).unwrap(),
-            expected,
-            "{setting}"
-        );
-        assert_eq!(
-            store.change_setting(setting, None).unwrap(),
-            expected,
-            "again"
-        );
+        assert_eq!(store.change_setting(setting, None).unwrap(), expected, "{setting}");
+        assert_eq!(store.change_setting(setting, None).unwrap(), expected, "again");
     }
     assert_eq!(store.settings().unwrap(), Settings::default());
 }
 
 pub fn a_value_that_a_setting_does_not_take_changes_nothing(t: &mut Trial) {
     let store = t.store();
-    store
-        .change_setting(Setting::MaxRetries, Some("5"))
-        .unwrap();
+    store.change_setting(Setting::MaxRetries, Some("5")).unwrap();
     let before = store.settings().unwrap();
     for (setting, value) in [
         (Setting::MaxRetries, "-1"),
@@ -89,9 +76,7 @@ pub fn settings_are_the_same_for_every_handle(t: &mut Trial) {
     let Some(other) = t.another_handle() else {
         return;
     };
-    other
-        .change_setting(Setting::MaxRetries, Some("9"))
-        .unwrap();
+    other.change_setting(Setting::MaxRetries, Some("9")).unwrap();
     assert_eq!(t.store().settings().unwrap().max_retries, 9);
     let id = t.enqueue(super::trial::job());
     assert_eq!(t.job(&id).max_attempts, 10);

@@ -25,19 +25,11 @@ pub fn a_completed_job_is_done(t: &mut Trial) {
     let claimed = t.claim_one(t.worker());
     t.advance(secs(3));
     let result = Some(json(r#"{"rows":  7}"#));
-    t.end(
-        &claimed,
-        Verdict::Complete {
-            result: result.clone(),
-        },
-    );
+    t.end(&claimed, Verdict::Complete { result: result.clone() });
     let kept = t.job(&id);
     assert_eq!((kept.state, kept.worker), (State::Completed, None));
     assert_eq!(kept.result, result);
-    assert_eq!(
-        (kept.finished_at, kept.updated_at),
-        (Some(t.now()), t.now())
-    );
+    assert_eq!((kept.finished_at, kept.updated_at), (Some(t.now()), t.now()));
     assert_eq!((kept.attempts, kept.last_error), (1, None));
     t.advance(secs(1_000_000));
     t.claim_none(t.worker());
@@ -50,10 +42,7 @@ pub fn a_failed_job_runs_again_after_its_delay(t: &mut Trial) {
     t.advance(secs(2));
     let report = Report::failure(Cause::Failed, "no route to host");
     let fail = Verdict::Fail { retry_in: secs(10) };
-    assert_eq!(
-        t.settle(&[reported(claimed.lease, fail, t.now(), report)]),
-        []
-    );
+    assert_eq!(t.settle(&[reported(claimed.lease, fail, t.now(), report)]), []);
     let kept = t.job(&id);
     assert_eq!((kept.state, kept.worker), (State::Failed, None));
     assert_eq!(kept.run_at, t.now() + secs(10));
@@ -96,10 +85,7 @@ pub fn a_hopeless_failure_is_dead_at_once(t: &mut Trial) {
     let id = t.enqueue(job().max_retries(9));
     let claimed = t.claim_one(t.worker());
     let report = Report::failure(Cause::Undecodable, "not a number");
-    assert_eq!(
-        t.settle(&[reported(claimed.lease, Verdict::Die, t.now(), report)]),
-        []
-    );
+    assert_eq!(t.settle(&[reported(claimed.lease, Verdict::Die, t.now(), report)]), []);
     let kept = t.job(&id);
     assert_eq!((kept.state, kept.attempts), (State::Dead, 1));
     assert_eq!(kept.last_error.as_deref(), Some("not a number"));
@@ -115,10 +101,7 @@ pub fn a_dead_job_keeps_its_payload_and_its_history(t: &mut Trial) {
         let claimed = t.claim_one(worker);
         let fail = Verdict::Fail { retry_in: secs(0) };
         let report = Report::failure(Cause::Failed, error);
-        assert_eq!(
-            t.settle(&[reported(claimed.lease, fail, t.now(), report)]),
-            []
-        );
+        assert_eq!(t.settle(&[reported(claimed.lease, fail, t.now(), report)]), []);
     }
     let kept = t.job(&id("letter"));
     assert_eq!(kept.state, State::Dead);
@@ -133,11 +116,7 @@ pub fn a_dead_job_keeps_its_payload_and_its_history(t: &mut Trial) {
     t.advance(secs(10_000_000));
     t.rescue();
     t.claim_none(t.worker());
-    assert_eq!(
-        t.state(&kept.id),
-        State::Dead,
-        "it does not leave by itself"
-    );
+    assert_eq!(t.state(&kept.id), State::Dead, "it does not leave by itself");
 }
 
 pub fn a_snoozed_job_gets_its_attempt_back(t: &mut Trial) {
@@ -165,15 +144,28 @@ pub fn a_released_job_gets_its_attempt_back_and_may_run_at_once(t: &mut Trial) {
         assert_eq!((claimed.attempt, claimed.lease.token), (1, Token(n)));
         t.end(&claimed, Verdict::Release);
         let kept = t.job(&id);
-        assert_eq!(
-            (kept.state, kept.attempts, kept.token),
-            (State::Pending, 0, Token(n))
-        );
+        assert_eq!((kept.state, kept.attempts, kept.token), (State::Pending, 0, Token(n)));
         assert_eq!(kept.worker, None);
     }
     assert_eq!(t.causes(&id), [Some(Cause::Interrupted); 3]);
     t.complete(&t.claim_one(worker));
     assert_eq!(t.job(&id).attempts, 1);
+}
+
+/// A worker claims ahead, and gives back what it does not come to. Nobody wants to read of that.
+pub fn an_attempt_that_never_began_leaves_no_record(t: &mut Trial) {
+    let id = t.enqueue(job());
+    let worker = t.worker();
+    let unbegun = Settlement {
+        report: None,
+        ..settlement(t.claim_one(worker).lease, Verdict::Release, t.now())
+    };
+    assert_eq!(t.settle(&[unbegun]), []);
+    assert_eq!(t.causes(&id), []);
+    let claimed = t.claim_one(worker);
+    assert_eq!((claimed.attempt, claimed.lease.token), (1, Token(2)));
+    t.complete(&claimed);
+    assert_eq!(t.causes(&id), [Some(Cause::Succeeded)]);
 }
 
 /// The retries of a job are not used up by attempts that were given back.
@@ -187,11 +179,7 @@ pub fn attempts_given_back_do_not_count_towards_the_limit(t: &mut Trial) {
     assert_eq!((last.attempt, last.lease.token), (2, Token(4)));
     t.fail(&last, secs(0));
     assert_eq!(t.state(&id), State::Dead);
-    let numbers: Vec<_> = t
-        .attempts(&id)
-        .iter()
-        .map(|attempt| attempt.number)
-        .collect();
+    let numbers: Vec<_> = t.attempts(&id).iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, [1, 2, 2, 2]);
 }
 
@@ -234,10 +222,7 @@ pub fn a_lease_of_a_job_that_was_never_there_is_refused(t: &mut Trial) {
     let mut lease = t.claim_one(t.worker()).lease;
     lease.key.0 += 1000;
     assert_eq!(t.settle(&[settlement(lease, complete(), t.now())]), [lease]);
-    let note = Progress {
-        lease,
-        value: json("1"),
-    };
+    let note = Progress { lease, value: json("1") };
     assert_eq!(t.store().progress(&[note]).unwrap(), [lease]);
 }
 
@@ -250,10 +235,7 @@ pub fn a_lease_of_a_purged_job_is_refused(t: &mut Trial) {
     t.enqueue(named("nightly"));
     t.claim_one(t.worker());
     let before = t.snapshot();
-    assert_eq!(
-        t.settle(&[settlement(old.lease, complete(), t.now())]),
-        [old.lease]
-    );
+    assert_eq!(t.settle(&[settlement(old.lease, complete(), t.now())]), [old.lease]);
     assert_eq!(t.snapshot(), before);
 }
 
@@ -267,10 +249,7 @@ pub fn terminal_is_final_for_every_settlement(t: &mut Trial) {
             let again = settlement(claimed.lease, verdict, t.now());
             assert_eq!(t.settle(&[again]), [claimed.lease]);
         }
-        let note = Progress {
-            lease: claimed.lease,
-            value: json("1"),
-        };
+        let note = Progress { lease: claimed.lease, value: json("1") };
         assert_eq!(t.store().progress(&[note]).unwrap(), [claimed.lease]);
         assert_eq!(t.snapshot(), before, "after {end:?}");
     }
@@ -284,11 +263,7 @@ pub fn settling_twice_settles_once(t: &mut Trial) {
         let once = settlement(claimed.lease, verdict.clone(), t.now());
         assert_eq!(t.settle(std::slice::from_ref(&once)), []);
         let before = t.snapshot();
-        assert_eq!(
-            t.settle(std::slice::from_ref(&once)),
-            [claimed.lease],
-            "{verdict:?}"
-        );
+        assert_eq!(t.settle(std::slice::from_ref(&once)), [claimed.lease], "{verdict:?}");
         assert_eq!(t.snapshot(), before);
         if !t.state(&id).is_terminal() {
             t.cancel(&id);
@@ -405,10 +380,7 @@ pub fn a_bare_success_is_shown_among_the_attempts(t: &mut Trial) {
         let claimed = t.claim_one(worker);
         let started_at = t.now() + secs(1);
         t.advance(secs(3));
-        let settle = [Settlement {
-            report,
-            ..settlement(claimed.lease, complete(), started_at)
-        }];
+        let settle = [Settlement { report, ..settlement(claimed.lease, complete(), started_at) }];
         assert_eq!(t.settle(&settle), []);
         let attempts = t.attempts(&id);
         assert_eq!(attempts.len(), 2);
@@ -430,14 +402,8 @@ pub fn the_running_attempt_is_shown(t: &mut Trial) {
     let attempts = t.attempts(&id);
     assert_eq!(attempts.len(), 2);
     assert_eq!((attempts[1].token, attempts[1].number), (Token(2), 2));
-    assert_eq!(
-        (attempts[1].worker, attempts[1].started_at),
-        (Some(worker), t.now())
-    );
-    assert_eq!(
-        (attempts[1].finished_at, &attempts[1].report),
-        (None, &None)
-    );
+    assert_eq!((attempts[1].worker, attempts[1].started_at), (Some(worker), t.now()));
+    assert_eq!((attempts[1].finished_at, &attempts[1].report), (None, &None));
 }
 
 pub fn attempts_are_shown_oldest_first_over_all_generations(t: &mut Trial) {
@@ -451,10 +417,7 @@ pub fn attempts_are_shown_oldest_first_over_all_generations(t: &mut Trial) {
     t.end(&t.claim_one(worker), Verdict::Release);
     t.claim_one(worker);
     let attempts = t.attempts(&id);
-    let numbers: Vec<_> = attempts
-        .iter()
-        .map(|one| (one.token.0, one.number))
-        .collect();
+    let numbers: Vec<_> = attempts.iter().map(|one| (one.token.0, one.number)).collect();
     assert_eq!(numbers, [(1, 1), (2, 1), (3, 2), (4, 1), (5, 1)]);
     assert_eq!(
         t.causes(&id),
@@ -474,19 +437,12 @@ pub fn the_last_error_is_that_of_the_newest_failed_attempt(t: &mut Trial) {
     let fail_with = |cause, error, verdict| {
         let claimed = t.claim_one(worker);
         let report = Report::failure(cause, error);
-        assert_eq!(
-            t.settle(&[reported(claimed.lease, verdict, t.now(), report)]),
-            []
-        );
+        assert_eq!(t.settle(&[reported(claimed.lease, verdict, t.now(), report)]), []);
     };
     let retry = || Verdict::Fail { retry_in: secs(0) };
     fail_with(Cause::Failed, "first", retry());
     fail_with(Cause::TimedOut, "second", retry());
-    fail_with(
-        Cause::Interrupted,
-        "the worker was stopped",
-        Verdict::Release,
-    );
+    fail_with(Cause::Interrupted, "the worker was stopped", Verdict::Release);
     assert_eq!(t.job(&id).last_error.as_deref(), Some("second"));
     t.complete(&t.claim_one(worker));
     assert_eq!(t.job(&id).last_error.as_deref(), Some("second"));
@@ -496,10 +452,7 @@ pub fn progress_is_kept_while_the_lease_is_held(t: &mut Trial) {
     let id = t.enqueue(job());
     let claimed = t.claim_one(t.worker());
     let store = t.store();
-    let note = |lease, text| Progress {
-        lease,
-        value: json(text),
-    };
+    let note = |lease, text| Progress { lease, value: json(text) };
     assert_eq!(store.progress(&[note(claimed.lease, "1")]).unwrap(), []);
     assert_eq!(t.job(&id).progress, Some(json("1")));
     let notes = [
@@ -512,11 +465,7 @@ pub fn progress_is_kept_while_the_lease_is_held(t: &mut Trial) {
     assert_eq!(t.job(&id).progress, Some(json("2")));
     assert_eq!(t.state(&id), State::Processing);
     t.complete(&claimed);
-    assert_eq!(
-        t.job(&id).progress,
-        Some(json("2")),
-        "what was last said stays"
-    );
+    assert_eq!(t.job(&id).progress, Some(json("2")), "what was last said stays");
 }
 
 /// What an attempt could not end must be ended before the next one begins; each says so until one
@@ -526,26 +475,15 @@ pub fn leftovers_are_told_to_the_next_claim(t: &mut Trial) {
     let worker = t.worker();
     let next = |leftovers, verdict| {
         let claimed = t.claim_one(worker);
-        let settle = [Settlement {
-            leftovers,
-            ..settlement(claimed.lease, verdict, t.now())
-        }];
+        let settle = [Settlement { leftovers, ..settlement(claimed.lease, verdict, t.now()) }];
         assert_eq!(t.settle(&settle), []);
         claimed.lost_from
     };
     let retry = || Verdict::Fail { retry_in: secs(0) };
     assert_eq!(next(false, retry()), None);
     assert_eq!(next(true, retry()), None);
-    assert_eq!(
-        next(true, retry()),
-        Some(Token(2)),
-        "the attempt that left something"
-    );
-    assert_eq!(
-        next(true, Verdict::Release),
-        Some(Token(2)),
-        "the first of them"
-    );
+    assert_eq!(next(true, retry()), Some(Token(2)), "the attempt that left something");
+    assert_eq!(next(true, Verdict::Release), Some(Token(2)), "the first of them");
     assert_eq!(next(false, retry()), Some(Token(2)));
     assert_eq!(next(false, retry()), None, "it could be ended");
 }

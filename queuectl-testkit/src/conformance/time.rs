@@ -71,11 +71,7 @@ pub fn a_moment_follows_the_wall_clock(t: &mut Trial) {
     let done = t.exchange(&[], &[(worker, 9)]);
     assert_eq!((done.claimed, done.next_due), (vec![], Some(secs(1))));
     t.clock().step_wall(1000);
-    assert_eq!(
-        t.claim_ids(worker, 9),
-        ["a"],
-        "the clock was set to the moment"
-    );
+    assert_eq!(t.claim_ids(worker, 9), ["a"], "the clock was set to the moment");
 
     t.enqueue(named("b").run_at(t.now() + secs(10)));
     t.clock().step_wall(-3_600_000);
@@ -91,20 +87,14 @@ pub fn once_due_a_job_stays_due(t: &mut Trial) {
     let worker = t.worker();
     t.add_all(&[
         named("moment").run_at(t.now() + secs(10)),
-        of_kind("other")
-            .id("other")
-            .unwrap()
-            .run_at(t.now() + secs(10)),
+        of_kind("other").id("other").unwrap().run_at(t.now() + secs(10)),
         named("enqueued-due").run_at(t.now()),
         named("delayed").delay(secs(10)),
     ]);
     t.advance(secs(10));
     t.claim_from(worker, &["elsewhere"]);
     t.clock().step_wall(-TEN_YEARS_MS);
-    assert_eq!(
-        t.claim_ids(worker, 9),
-        ["moment", "other", "enqueued-due", "delayed"]
-    );
+    assert_eq!(t.claim_ids(worker, 9), ["moment", "other", "enqueued-due", "delayed"]);
 }
 
 pub fn what_is_due_when_it_is_enqueued_stays_due(t: &mut Trial) {
@@ -131,10 +121,7 @@ pub fn after_a_restart_a_delay_ends_when_it_was_expected_to(t: &mut Trial) {
     t.advance(secs(49));
     t.claim_none(worker);
     t.advance(secs(1));
-    assert_eq!(
-        t.claim_ids(worker, 9),
-        ["failed", "snoozed", "delayed", "moment"]
-    );
+    assert_eq!(t.claim_ids(worker, 9), ["failed", "snoozed", "delayed", "moment"]);
 }
 
 /// A boot clock that happens to show a later time than the old one must not end an old delay.
@@ -190,12 +177,7 @@ pub fn endless_delays_are_endless(t: &mut Trial) {
     t.enqueue(named("failed"));
     t.fail(&t.claim_one(worker), Duration::MAX);
     t.enqueue(named("snoozed"));
-    t.end(
-        &t.claim_one(worker),
-        Verdict::Snooze {
-            wake_in: Duration::MAX,
-        },
-    );
+    t.end(&t.claim_one(worker), Verdict::Snooze { wake_in: Duration::MAX });
     t.enqueue(named("delayed").delay(Duration::MAX));
     t.enqueue(named("moment").run_at(Timestamp::MAX));
     for job in super::trial::all_jobs(t.store().as_ref()) {
@@ -205,18 +187,11 @@ pub fn endless_delays_are_endless(t: &mut Trial) {
     t.advance(100 * LEASE);
     let done = t.exchange(&[], &[(worker, 9)]);
     assert_eq!(done.claimed, []);
-    assert!(
-        done.next_due
-            .is_some_and(|due| due > secs(86_400 * 365 * 1000))
-    );
+    assert!(done.next_due.is_some_and(|due| due > secs(86_400 * 365 * 1000)));
 }
 
 pub fn an_endless_lease_is_endless(t: &mut Trial) {
-    let endless = Registration {
-        workers: 1,
-        lease: Duration::MAX,
-        log: None,
-    };
+    let endless = Registration { workers: 1, lease: Duration::MAX, log: None };
     let worker = t.store().register(&endless).unwrap()[0];
     t.enqueue(job());
     t.claim_one(worker);

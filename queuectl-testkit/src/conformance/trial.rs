@@ -114,9 +114,7 @@ impl Trial {
     }
 
     pub(super) fn enqueue_err(&self, jobs: &[NewJob]) -> StoreError {
-        self.store()
-            .enqueue(jobs)
-            .expect_err("enqueueing is refused")
+        self.store().enqueue(jobs).expect_err("enqueueing is refused")
     }
 }
 
@@ -216,21 +214,15 @@ impl Trial {
     }
 
     pub(super) fn cancel(&self, id: &JobId) {
-        self.store()
-            .cancel(std::slice::from_ref(id), "not wanted")
-            .expect("cancelling");
+        self.store().cancel(std::slice::from_ref(id), "not wanted").expect("cancelling");
     }
 
     pub(super) fn retry(&self, id: &JobId) {
-        self.store()
-            .retry(std::slice::from_ref(id))
-            .expect("retrying");
+        self.store().retry(std::slice::from_ref(id)).expect("retrying");
     }
 
     pub(super) fn purge(&self, id: &JobId) {
-        self.store()
-            .purge(std::slice::from_ref(id))
-            .expect("purging");
+        self.store().purge(std::slice::from_ref(id)).expect("purging");
     }
 
     /// Enqueues a job and brings it to the state.
@@ -260,9 +252,7 @@ impl Trial {
             State::Failed => self.fail(&held(), secs(3600)),
             State::Dead => self.end(&held(), Verdict::Die),
             State::Cancelled => {
-                store
-                    .cancel(std::slice::from_ref(&id), "not wanted")
-                    .expect("cancelling");
+                store.cancel(std::slice::from_ref(&id), "not wanted").expect("cancelling");
             }
         }
         assert_eq!(self.state(&id), state);
@@ -274,10 +264,7 @@ impl Trial {
 impl Trial {
     #[track_caller]
     pub(super) fn job(&self, id: &JobId) -> Job {
-        self.store()
-            .job(id)
-            .expect("reading a job")
-            .expect("there is such a job")
+        self.store().job(id).expect("reading a job").expect("there is such a job")
     }
 
     pub(super) fn state(&self, id: &JobId) -> State {
@@ -285,9 +272,7 @@ impl Trial {
     }
 
     pub(super) fn attempts(&self, id: &JobId) -> Vec<Attempt> {
-        self.store()
-            .attempts(self.job(id).key)
-            .expect("reading attempts")
+        self.store().attempts(self.job(id).key).expect("reading attempts")
     }
 
     /// The causes of a job's attempts; `None` is one that runs.
@@ -301,31 +286,22 @@ impl Trial {
     /// Everything that can be read of jobs; for showing that nothing has changed.
     pub(super) fn snapshot(&self) -> (Vec<Job>, Vec<Vec<Attempt>>) {
         let jobs = all_jobs(self.store().as_ref());
-        let attempts = jobs
-            .iter()
-            .map(|job| self.store().attempts(job.key).expect("attempts"))
-            .collect();
+        let attempts =
+            jobs.iter().map(|job| self.store().attempts(job.key).expect("attempts")).collect();
         (jobs, attempts)
     }
 }
 
 /// Every job, oldest first.
 pub(super) fn all_jobs(store: &dyn Store) -> Vec<Job> {
-    let query = queuectl_core::store::JobQuery {
-        ascending: true,
-        limit: 100_000,
-        ..Default::default()
-    };
+    let query =
+        queuectl_core::store::JobQuery { ascending: true, limit: 100_000, ..Default::default() };
     store.jobs(&query).expect("reading all jobs")
 }
 
 pub(super) fn register(store: &dyn Store, count: usize) -> Vec<WorkerKey> {
     let workers = store
-        .register(&Registration {
-            workers: count,
-            lease: LEASE,
-            log: None,
-        })
+        .register(&Registration { workers: count, lease: LEASE, log: None })
         .expect("registering");
     assert_eq!(workers.len(), count);
     workers
@@ -337,14 +313,8 @@ pub(super) fn claim_from(
     workers: &[(WorkerKey, usize)],
     queues: &Queues,
 ) -> Exchanged {
-    let request = ClaimRequest {
-        workers,
-        queues,
-        kinds: &[name("work"), name("other")],
-    };
-    store
-        .exchange(settle, Some(&request))
-        .expect("an exchange succeeds")
+    let request = ClaimRequest { workers, queues, kinds: &[name("work"), name("other")] };
+    store.exchange(settle, Some(&request)).expect("an exchange succeeds")
 }
 
 /// A job that the trial's workers can run.
@@ -380,13 +350,10 @@ pub(super) const fn secs(seconds: u64) -> Duration {
 
 /// A settlement that says nothing more than its verdict.
 pub(super) fn settlement(lease: Lease, verdict: Verdict, started_at: Timestamp) -> Settlement {
-    Settlement {
-        lease,
-        verdict,
-        started_at,
-        report: None,
-        leftovers: false,
-    }
+    // A release without a report says that the attempt never began.
+    let interrupted = verdict == Verdict::Release;
+    let report = interrupted.then(|| Box::new(Report::new(Cause::Interrupted)));
+    Settlement { lease, verdict, started_at, report, leftovers: false }
 }
 
 /// One with a report.
@@ -396,26 +363,17 @@ pub(super) fn reported(
     started_at: Timestamp,
     report: Report,
 ) -> Settlement {
-    Settlement {
-        report: Some(Box::new(report)),
-        ..settlement(lease, verdict, started_at)
-    }
+    Settlement { report: Some(Box::new(report)), ..settlement(lease, verdict, started_at) }
 }
 
 /// The lease before this one of the same job, or one that was never given.
 pub(super) fn older(lease: Lease) -> Lease {
-    Lease {
-        token: Token(lease.token.0 - 1),
-        ..lease
-    }
+    Lease { token: Token(lease.token.0 - 1), ..lease }
 }
 
 /// A lease that was not given yet.
 pub(super) fn newer(lease: Lease) -> Lease {
-    Lease {
-        token: Token(lease.token.0 + 1),
-        ..lease
-    }
+    Lease { token: Token(lease.token.0 + 1), ..lease }
 }
 
 /// Numbers that look random and are the same in every run: splitmix64.

@@ -44,11 +44,7 @@ pub(super) struct Settle {
 
 impl Twins {
     pub(super) fn new(t: &Trial) -> Self {
-        let twin = |store| Twin {
-            store,
-            workers: Vec::new(),
-            leases: Vec::new(),
-        };
+        let twin = |store| Twin { store, workers: Vec::new(), leases: Vec::new() };
         Twins {
             tested: twin(t.store()),
             reference: twin(Arc::new(MemoryStore::new(t.clock()))),
@@ -83,10 +79,8 @@ impl Twins {
 
     /// Compares all that can be seen of both.
     pub(super) fn compare(&self, with_attempts: bool) {
-        let (tested, reference) = (
-            self.tested.everything(with_attempts),
-            self.reference.everything(with_attempts),
-        );
+        let (tested, reference) =
+            (self.tested.everything(with_attempts), self.reference.everything(with_attempts));
         if let Some((tested, reference)) = tested.iter().zip(&reference).find(|(a, b)| a != b) {
             panic!(
                 "the store has\n  {tested}\nwhere it should have\n  {reference}\nafter\n{}",
@@ -124,18 +118,11 @@ fn refused<T>(result: Result<T, StoreError>) -> Result<T, &'static str> {
 impl Twin {
     pub(super) fn enqueue(&mut self, jobs: &[NewJob]) -> Result<Vec<(String, bool)>, &'static str> {
         let added = refused(self.store.enqueue(jobs))?;
-        Ok(added
-            .iter()
-            .map(|one| (one.id.to_string(), one.created))
-            .collect())
+        Ok(added.iter().map(|one| (one.id.to_string(), one.created)).collect())
     }
 
     pub(super) fn register(&mut self, lease: Duration) {
-        let request = Registration {
-            workers: 1,
-            lease,
-            log: None,
-        };
+        let request = Registration { workers: 1, lease, log: None };
         self.workers.extend(self.store.register(&request).unwrap());
     }
 
@@ -160,15 +147,10 @@ impl Twin {
                 leftovers: one.leftovers,
             })
             .collect();
-        let workers: Vec<_> = wanted
-            .iter()
-            .map(|&(worker, count)| (self.workers[worker], count))
-            .collect();
-        let request = ClaimRequest {
-            workers: &workers,
-            queues,
-            kinds: &[name("work"), name("other")],
-        };
+        let workers: Vec<_> =
+            wanted.iter().map(|&(worker, count)| (self.workers[worker], count)).collect();
+        let request =
+            ClaimRequest { workers: &workers, queues, kinds: &[name("work"), name("other")] };
         let done = self.store.exchange(&settle, Some(&request)).unwrap();
         let refused = self.lease_names(&done.refused);
         let mut claimed = Vec::new();
@@ -189,10 +171,7 @@ impl Twin {
     }
 
     pub(super) fn progress(&mut self, lease: usize, value: &Json) -> Vec<String> {
-        let note = Progress {
-            lease: self.leases[lease],
-            value: value.clone(),
-        };
+        let note = Progress { lease: self.leases[lease], value: value.clone() };
         let refused = self.store.progress(&[note]).unwrap();
         self.lease_names(&refused)
     }
@@ -206,9 +185,8 @@ impl Twin {
         };
         let orders = orders.unwrap();
         let lost = orders.lost.iter();
-        let mut lines: Vec<String> = lost
-            .map(|&worker| format!("{} is lost", self.worker_name(worker)))
-            .collect();
+        let mut lines: Vec<String> =
+            lost.map(|&worker| format!("{} is lost", self.worker_name(worker))).collect();
         let cancel = orders.cancel.iter().map(|(lease, _)| *lease);
         lines.extend(self.lease_names(&cancel.collect::<Vec<_>>()));
         let stop = orders.stop.iter();
@@ -345,11 +323,8 @@ impl Twin {
             rest.push(format!("{queue:?}"));
         }
         for worker in self.store.workers().unwrap() {
-            let mut running: Vec<_> = worker
-                .running
-                .iter()
-                .map(|(id, since)| format!("{id} since {since}"))
-                .collect();
+            let mut running: Vec<_> =
+                worker.running.iter().map(|(id, since)| format!("{id} since {since}")).collect();
             running.sort();
             rest.push(format!(
                 "{} stopping {:?} runs {running:?}",

@@ -73,10 +73,7 @@ impl Data {
             .find(|other| other.unique_key.as_deref() == Some(unique_key));
         match living.or(revived) {
             None => Ok(()),
-            Some(by) => Err(StoreError::UniqueKeyTaken {
-                id: job.id.clone(),
-                by: by.id.clone(),
-            }),
+            Some(by) => Err(StoreError::UniqueKeyTaken { id: job.id.clone(), by: by.id.clone() }),
         }
     }
 
@@ -85,10 +82,7 @@ impl Data {
         for key in &keys {
             let job = &self.jobs[key].job;
             if !job.state.is_terminal() {
-                return Err(StoreError::StillLives {
-                    id: job.id.clone(),
-                    state: job.state,
-                });
+                return Err(StoreError::StillLives { id: job.id.clone(), state: job.state });
             }
         }
         self.delete(&keys, now)
@@ -171,8 +165,5 @@ impl Record {
 /// The keys in the order given, each once.
 fn distinct(keys: &[JobKey]) -> Vec<JobKey> {
     let mut seen = BTreeSet::new();
-    keys.iter()
-        .copied()
-        .filter(|key| seen.insert(*key))
-        .collect()
+    keys.iter().copied().filter(|key| seen.insert(*key)).collect()
 }

@@ -21,11 +21,7 @@ pub(super) struct Now {
 
 impl Now {
     pub(super) fn read(clock: &dyn Clock) -> Self {
-        Now {
-            wall: clock.now(),
-            boot: clock.boot(),
-            boot_id: clock.boot_id(),
-        }
+        Now { wall: clock.now(), boot: clock.boot(), boot_id: clock.boot_id() }
     }
 }
 
@@ -110,12 +106,7 @@ impl Data {
 
     /// The jobs of these ids, each once, in the order given.
     pub(super) fn find_all(&self, ids: &[JobId]) -> Result<Vec<JobKey>, StoreError> {
-        ids.iter()
-            .map(|id| {
-                self.find(id)
-                    .ok_or_else(|| StoreError::NotFound(id.clone()))
-            })
-            .collect()
+        ids.iter().map(|id| self.find(id).ok_or_else(|| StoreError::NotFound(id.clone()))).collect()
     }
 
     /// The living job with this idempotency key.
@@ -136,10 +127,7 @@ impl Data {
 
 impl Record {
     pub(super) fn lease(&self) -> Lease {
-        Lease {
-            key: self.job.key,
-            token: self.job.token,
-        }
+        Lease { key: self.job.key, token: self.job.token }
     }
 
     /// How long the job still has to wait; `None` if it is due.

@@ -41,11 +41,7 @@ impl Data {
         // have both, and is answered with the job that it made.
         let living = new.unique_key.as_deref().and_then(|key| self.living(key));
         if let Some(living) = living {
-            return Ok(Enqueued {
-                id: living.id.clone(),
-                key: living.key,
-                created: false,
-            });
+            return Ok(Enqueued { id: living.id.clone(), key: living.key, created: false });
         }
         let (key, id) = self.identify(new)?;
         let record = self.record(new, key, id.clone(), now)?;
@@ -54,11 +50,7 @@ impl Data {
         }
         self.jobs.insert(key, record);
         self.last_key = self.last_key.max(key.0);
-        Ok(Enqueued {
-            id,
-            key,
-            created: true,
-        })
+        Ok(Enqueued { id, key, created: true })
     }
 
     /// The number and the id of a new job.
@@ -90,11 +82,7 @@ impl Data {
             queue: new.queue.clone(),
             kind: new.kind.clone(),
             payload: new.payload.clone(),
-            state: if parents.is_empty() {
-                State::Pending
-            } else {
-                State::Blocked
-            },
+            state: if parents.is_empty() { State::Pending } else { State::Blocked },
             priority: new.priority,
             run_at: now.wall,
             created_at: now.wall,
@@ -115,13 +103,8 @@ impl Data {
             result: None,
             progress: None,
         };
-        let mut record = Record {
-            job,
-            due: Due::Reached,
-            parents,
-            attempts: Vec::new(),
-            lost_from: None,
-        };
+        let mut record =
+            Record { job, due: Due::Reached, parents, attempts: Vec::new(), lost_from: None };
         match new.start {
             Start::Now => {}
             Start::In(delay) => record.delay(delay, now),
@@ -142,9 +125,7 @@ impl Data {
             if new.id.as_ref() == Some(id) {
                 return Err(StoreError::Cycle(id.clone()));
             }
-            let parent = self
-                .find(id)
-                .ok_or_else(|| StoreError::NotFound(id.clone()))?;
+            let parent = self.find(id).ok_or_else(|| StoreError::NotFound(id.clone()))?;
             if self.jobs[&parent].job.state != State::Completed {
                 parents.insert(parent);
             }

@@ -25,8 +25,7 @@ impl Data {
         if let Some(request) = claim {
             self.promote(now);
             for &(worker, wanted) in request.workers {
-                done.claimed
-                    .extend(self.claim(worker, wanted, request, now)?);
+                done.claimed.extend(self.claim(worker, wanted, request, now)?);
             }
             done.next_due = self.waiting().filter_map(|record| record.wait(now)).min();
         }
@@ -48,10 +47,14 @@ impl Data {
             None => Report::new(usual_cause(event)),
         };
         let said = report.error.clone();
-        record.end_attempt(report, now);
-        record.lost_from = settlement
-            .leftovers
-            .then(|| record.lost_from.unwrap_or(settlement.lease.token));
+        if settlement.verdict == Verdict::Release && settlement.report.is_none() {
+            // It never began, and leaves no record.
+            record.attempts.pop();
+        } else {
+            record.end_attempt(report, now);
+        }
+        record.lost_from =
+            settlement.leftovers.then(|| record.lost_from.unwrap_or(settlement.lease.token));
         match &settlement.verdict {
             Verdict::Complete { result } => {
                 record.job.result.clone_from(result);
@@ -113,10 +116,7 @@ impl Data {
         request: &ClaimRequest<'_>,
         now: &Now,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let may_claim = self
-            .workers
-            .get(&worker)
-            .is_some_and(|worker| worker.stopping.is_none());
+        let may_claim = self.workers.get(&worker).is_some_and(|worker| worker.stopping.is_none());
         if !may_claim {
             return Ok(Vec::new());
         }

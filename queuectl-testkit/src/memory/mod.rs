@@ -69,11 +69,7 @@ struct Wakers {
 impl MemoryStore {
     /// An empty store that reads time from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::of(Arc::new(Shared {
-            clock,
-            data: Mutex::default(),
-            wakers: Mutex::default(),
-        }))
+        Self::of(Arc::new(Shared { clock, data: Mutex::default(), wakers: Mutex::default() }))
     }
 
     /// Another handle on the same jobs, as another process would hold it.
@@ -114,9 +110,7 @@ impl Drop for MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore")
-            .field("process", &self.process)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryStore").field("process", &self.process).finish_non_exhaustive()
     }
 }
 
@@ -259,9 +253,6 @@ impl Store for MemoryStore {
         wakers.last += 1;
         let number = wakers.last;
         wakers.by_number.insert(number, waker);
-        Ok(Watch::new(Unwatch {
-            shared: Arc::clone(&self.shared),
-            number,
-        }))
+        Ok(Watch::new(Unwatch { shared: Arc::clone(&self.shared), number }))
     }
 }

@@ -18,39 +18,21 @@ impl Data {
             .iter()
             .filter_map(|parent| Some(self.jobs.get(parent)?.job.id.clone()))
             .collect();
-        Job {
-            waits_for,
-            ..record.job.clone()
-        }
+        Job { waits_for, ..record.job.clone() }
     }
 
     pub(super) fn jobs(&self, query: &JobQuery) -> Vec<Job> {
-        let mut fitting: Vec<&Job> = self
-            .jobs
-            .values()
-            .map(|record| &record.job)
-            .filter(|job| fits(job, query))
-            .collect();
+        let mut fitting: Vec<&Job> =
+            self.jobs.values().map(|record| &record.job).filter(|job| fits(job, query)).collect();
         fitting.sort_by(|a, b| {
             let order = sort_key(a, query.sort).cmp(&sort_key(b, query.sort));
-            if query.ascending {
-                order
-            } else {
-                order.reverse()
-            }
+            if query.ascending { order } else { order.reverse() }
         });
-        fitting
-            .into_iter()
-            .take(query.limit)
-            .map(|job| self.shown(&self.jobs[&job.key]))
-            .collect()
+        fitting.into_iter().take(query.limit).map(|job| self.shown(&self.jobs[&job.key])).collect()
     }
 
     pub(super) fn attempts(&self, job: JobKey) -> Vec<Attempt> {
-        self.jobs
-            .get(&job)
-            .map(|record| record.attempts.clone())
-            .unwrap_or_default()
+        self.jobs.get(&job).map(|record| record.attempts.clone()).unwrap_or_default()
     }
 
     pub(super) fn counts(&self) -> Vec<LaneCounts> {
@@ -72,13 +54,7 @@ impl Data {
     }
 
     pub(super) fn queues(&self) -> Vec<QueueInfo> {
-        self.queues
-            .iter()
-            .map(|(name, &paused)| QueueInfo {
-                name: name.clone(),
-                paused,
-            })
-            .collect()
+        self.queues.iter().map(|(name, &paused)| QueueInfo { name: name.clone(), paused }).collect()
     }
 
     pub(super) fn workers(&self, now: &Now) -> Vec<WorkerInfo> {
@@ -117,16 +93,12 @@ fn fits(job: &Job, query: &JobQuery) -> bool {
         && all_or(query.kind.as_ref(), &job.kind)
         && query.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
         && query.created_before.is_none_or(|end| job.created_at < end)
-        && query
-            .created_after
-            .is_none_or(|start| job.created_at >= start)
-        && query.from.is_none_or(|from| {
-            if query.ascending {
-                job.key > from
-            } else {
-                job.key < from
-            }
-        })
+        && query.created_after.is_none_or(|start| job.created_at >= start)
+        && query.from.is_none_or(
+            |from| {
+                if query.ascending { job.key > from } else { job.key < from }
+            },
+        )
 }
 
 /// What a job is sorted by; its key decides between equals, and is the order of enqueueing.

@@ -43,11 +43,7 @@ impl Data {
     }
 
     pub(super) fn orders(&self, workers: &[WorkerKey]) -> Orders {
-        let lost = workers
-            .iter()
-            .filter(|key| !self.workers.contains_key(key))
-            .copied()
-            .collect();
+        let lost = workers.iter().filter(|key| !self.workers.contains_key(key)).copied().collect();
         let cancel = self
             .running(workers)
             .filter_map(|record| Some((record.lease(), record.job.cancel_reason.clone()?)))
@@ -137,11 +133,7 @@ impl Record {
     /// Releases the job of a worker that goes. What an earlier attempt may have left running is
     /// still not known to have ended: `lost_from` stays.
     fn give_back(&mut self, now: &Now) -> Result<(), StoreError> {
-        let event = if self.job.cancel_reason.is_some() {
-            Event::Cancel
-        } else {
-            Event::Release
-        };
+        let event = if self.job.cancel_reason.is_some() { Event::Cancel } else { Event::Release };
         self.end_attempt(Report::new(Cause::Interrupted), now);
         self.job.attempts -= 1;
         self.happen(event, now)
@@ -162,10 +154,6 @@ impl Record {
         self.lost_from = self.lost_from.or(Some(lease.token));
         self.happen(event, now)?;
         let state = self.job.state;
-        Ok(worker.map(|worker| Rescued {
-            lease,
-            worker,
-            state,
-        }))
+        Ok(worker.map(|worker| Rescued { lease, worker, state }))
     }
 }

@@ -1,0 +1,595 @@
+//! The command line as it is typed: names, forms and help texts, and nothing that is done with them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, ColorChoice, Parser, Subcommand};
+
+use crate::input::job_spec::RETRIES_MAX;
+
+/// A durable job queue for the command line
+#[derive(Debug, Parser)]
+#[command(
+    name = "queuectl",
+    version,
+    about,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  queuectl run --retries 2 'echo hello' 'exit 3'    run commands here and see how they end
+  queuectl enqueue 'echo hello'                     leave one for a worker
+  queuectl worker start --count 4                   run what is enqueued
+  queuectl status                                   see how things stand
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 the store cannot be used.
+`run` and `wait` end as the job did."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// The store: a file, or sqlite:PATH [default: the user's own]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "QUEUECTL_STORE",
+        value_name = "PATH",
+        hide_env_values = true
+    )]
+    pub(crate) store: Option<OsString>,
+    /// Print JSON, for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(crate) color: ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Add jobs to a queue
+    Enqueue(Enqueue),
+    /// Run commands here as jobs, show how they go, and end as they did
+    Run(Run),
+    /// Start, stop and list workers
+    #[command(subcommand)]
+    Worker(Worker),
+    /// Show how many jobs there are, and what the workers do
+    Status,
+    /// List jobs
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show a job with every attempt
+    Show {
+        /// The job
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Show what a job has written
+    Logs(Logs),
+    /// Wait until jobs have ended
+    Wait(Wait),
+    /// Cancel jobs; one that runs is stopped
+    Cancel {
+        /// The jobs
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+        /// Kept with the jobs
+        #[arg(long, value_name = "TEXT", default_value = "cancelled by hand")]
+        reason: String,
+    },
+    /// Run jobs again now
+    Retry {
+        /// The jobs
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+    },
+    /// Look after the dead letter queue: jobs that failed for good
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// List, pause and resume queues
+    #[command(subcommand)]
+    Queue(Queue),
+    /// Show and change the store's settings
+    Config(Config),
+
+    #[command(name = "worker:start", hide = true)]
+    WorkerStart(WorkerStart),
+    #[command(name = "worker:stop", hide = true)]
+    WorkerStop(WorkerStop),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl enqueue 'make test && date'
+  queuectl enqueue nightly \"pg_dump app > app.sql\" --retries 5 --timeout 30m
+  queuectl enqueue --delay 10m -- rsync -a src dst
+  queuectl enqueue '{\"id\":\"job1\",\"command\":\"sleep 2\",\"max_retries\":3}'
+  queuectl enqueue --file jobs.jsonl
+  generate | queuectl enqueue -
+
+A job runs in the directory in which it was enqueued, with the worker's environment and what
+--env adds. In JSON, a number given for a time is seconds; a string is a duration (\"90s\") or a
+moment (RFC 3339; without an offset, local time).")]
+pub(crate) struct Enqueue {
+    /// A shell command; an id and a shell command; a JSON object; or - for JSON lines from stdin
+    #[arg(value_name = "[ID] COMMAND")]
+    pub(crate) words: Vec<String>,
+    /// A program and its arguments, run without a shell
+    #[arg(last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<String>,
+    /// Enqueue the JSON object on each line of a file
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["words", "argv"])]
+    pub(crate) file: Option<PathBuf>,
+    /// With --file or -: enqueue the good lines and name the others
+    #[arg(long)]
+    pub(crate) skip_invalid: bool,
+    /// Print the ids alone
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// The id, instead of one that is given
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// The queue [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Higher runs first: -32768 to 32767 [default: 0]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: Option<i16>,
+    /// Wait so long before the first attempt: 90s, 2h30m
+    #[arg(long, short, value_name = "DURATION", conflicts_with = "at")]
+    pub(crate) delay: Option<String>,
+    /// Not before this moment: 2026-01-31T09:00
+    #[arg(long, visible_alias = "run-at", value_name = "MOMENT")]
+    pub(crate) at: Option<String>,
+    /// Add only if no living job has this key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) unique_key: Option<String>,
+    /// Wait until these jobs have completed
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(crate) after: Vec<String>,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+}
+
+/// How a job runs: what `enqueue` and `run` have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Shape {
+    /// Retries after a failed first attempt [default: the setting max-retries]
+    #[arg(long, short, visible_alias = "max-retries", value_name = "N",
+          allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(0..=RETRIES_MAX as i64))]
+    pub(crate) retries: Option<u32>,
+    /// Time limit of one attempt [default: the setting worker-timeout]
+    #[arg(long, short, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+    /// Delays between attempts: exponential:2, constant:30s, linear:10s, table:1s,5s,1m
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) backoff: Option<String>,
+    /// An environment variable for the job; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Where the job runs [default: here]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// A label to find the job by; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tag: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl run 'make test'
+  queuectl run --retries 2 'echo hello' 'exit 3'
+  queuectl run -- ls -l
+  find . -name '*.png' -printf 'optipng %p\\n' | queuectl run -c 4
+
+The jobs are in the store before the first one runs. Whatever ends this program, those that are
+left can be continued by a worker of their queue.")]
+pub(crate) struct Run {
+    /// Shell commands, a job each [default: one per line of stdin]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) commands: Vec<String>,
+    /// A program and its arguments, run without a shell
+    #[arg(last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<String>,
+    /// How many run at once [default: the number of processors]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) count: Option<u16>,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Worker {
+    /// Run jobs until Ctrl-C or TERM
+    Start(WorkerStart),
+    /// Stop workers when their jobs have ended, and wait for it
+    Stop(WorkerStop),
+    /// List workers
+    #[command(visible_alias = "ls")]
+    List,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl worker start
+  queuectl worker start --count 4 --queue mail,default
+  queuectl worker start --drain       end when nothing is left to do
+  queuectl worker start --detach      in the background; stop it with `queuectl worker stop`
+
+The first Ctrl-C or TERM lets running jobs finish within the setting `grace`; the second stops
+them at once. What did not finish runs again, without the loss of an attempt.")]
+pub(crate) struct WorkerStart {
+    /// How many jobs run at once
+    #[arg(long, short, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) count: u16,
+    /// Only from these queues; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) queue: Vec<String>,
+    /// End when no job is left that could run now or later
+    #[arg(long)]
+    pub(crate) drain: bool,
+    /// Run in the background and write a log file
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Set for the process in the background: where its output goes
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "detach")]
+    pub(crate) detached_log: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl worker stop                every worker
+  queuectl worker stop 4711           the workers of a process
+  queuectl worker stop w3 --now       one worker, and its job with it")]
+pub(crate) struct WorkerStop {
+    /// Process ids, or workers such as w3 [default: all]
+    #[arg(value_name = "PID|WORKER")]
+    pub(crate) workers: Vec<String>,
+    /// Interrupt running jobs; they will run again
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Wait for it no longer than this
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl list
+  queuectl list pending
+  queuectl list --state failed,dead --queue mail --sort updated
+  queuectl list --after 2h --columns id,state,error
+  queuectl list --json --limit 0")]
+pub(crate) struct List {
+    /// Only jobs in these states
+    #[arg(value_name = "STATE")]
+    pub(crate) states: Vec<String>,
+    /// Only jobs in these states
+    #[arg(long, short, value_name = "STATE", value_delimiter = ',')]
+    pub(crate) state: Vec<String>,
+    /// Only jobs created before this moment, or longer ago than this duration
+    #[arg(long, value_name = "TIME")]
+    pub(crate) before: Option<String>,
+    /// Only jobs created after this moment, or within this duration
+    #[arg(long, value_name = "TIME")]
+    pub(crate) after: Option<String>,
+    /// The order
+    #[arg(long, value_enum, value_name = "BY", default_value_t = SortBy::Created)]
+    pub(crate) sort: SortBy,
+    /// The other way round
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// Which columns, in which order
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<ListColumn>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+/// Which jobs are listed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Filter {
+    /// Only jobs of this queue
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Only jobs of this kind
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kind: Option<String>,
+    /// Only jobs with this label
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tag: Option<String>,
+    /// At most so many jobs; 0 for all
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+/// What `list` sorts by: the newest, or the greatest, first.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum SortBy {
+    Created,
+    Updated,
+    RunAt,
+    Priority,
+    Attempts,
+}
+
+/// The columns of `list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ListColumn {
+    Id,
+    State,
+    Queue,
+    Kind,
+    Priority,
+    Attempts,
+    Created,
+    Updated,
+    RunAt,
+    When,
+    Tags,
+    Worker,
+    Command,
+    Error,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl logs q1
+  queuectl logs q1 -f                 follow until the attempt ends
+  queuectl logs q1 --attempt 2 --stderr
+  queuectl logs q1 --stdout --raw > out.bin")]
+pub(crate) struct Logs {
+    /// The job
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Which attempt, counted over the job's whole life [default: the newest]
+    #[arg(long, short, value_name = "N")]
+    pub(crate) attempt: Option<i64>,
+    /// Go on until the attempt has ended
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The standard output alone
+    #[arg(long, conflicts_with = "stderr")]
+    pub(crate) stdout: bool,
+    /// The standard error alone
+    #[arg(long)]
+    pub(crate) stderr: bool,
+    /// The bytes as they are: control characters reach the terminal
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+For one job, the exit code is the job's own: 128+n for a signal, 124 for a timeout. For several it
+is 0, or the number that did not complete, up to 100.
+
+Examples:
+  queuectl wait q1 && deploy
+  queuectl wait q1 q2 q3 --timeout 10m")]
+pub(crate) struct Wait {
+    /// The jobs
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Give up after so long
+    #[arg(long, short, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// List dead jobs
+    #[command(visible_alias = "ls")]
+    List(Filter),
+    /// Run dead jobs again now, with their attempts counted from zero
+    Retry(DlqRetry),
+    /// Show a dead job with every attempt
+    Show {
+        /// The job
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Delete dead jobs for good
+    Purge(DlqPurge),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl dlq retry q1
+  queuectl dlq retry --like q1        all that failed in the same way
+  queuectl dlq retry --all")]
+pub(crate) struct DlqRetry {
+    /// The jobs
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "like"])]
+    pub(crate) ids: Vec<String>,
+    /// Every dead job
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+    /// The dead jobs of the same kind whose last error differs from this job's in numbers alone
+    #[arg(long, value_name = "ID", conflicts_with_all = ["ids", "all"])]
+    pub(crate) like: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DlqPurge {
+    /// The jobs
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub(crate) ids: Vec<String>,
+    /// Every dead job
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// List queues
+    #[command(visible_alias = "ls")]
+    List,
+    /// Run nothing more from queues; jobs that run go on
+    Pause {
+        /// The queues
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Run jobs from queues again
+    Resume {
+        /// The queues
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  queuectl config                     every setting
+  queuectl config max-retries         one of them
+  queuectl config set max-retries 5
+  queuectl config unset max-retries   back to the default"
+)]
+pub(crate) struct Config {
+    /// Show this setting
+    #[arg(value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<ConfigCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// List every setting
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a setting
+    Get {
+        /// The setting, or all
+        #[arg(value_name = "KEY", default_value = "all", hide_default_value = true)]
+        key: String,
+    },
+    /// Change a setting
+    Set {
+        /// The setting
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// Its value
+        #[arg(value_name = "VALUE", action = ArgAction::Set, allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Return a setting to its default
+    #[command(visible_alias = "reset")]
+    Unset {
+        /// The setting
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn enqueue(line: &[&str]) -> Enqueue {
+        let words = ["queuectl", "enqueue"].iter().chain(line);
+        match Args::try_parse_from(words).unwrap().command {
+            Command::Enqueue(enqueue) => enqueue,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_description_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_form_of_enqueue_is_told_apart() {
+        assert_eq!(enqueue(&["echo hi && date"]).words.len(), 1);
+        let options = enqueue(&["job1", "echo hi", "--retries", "5"]);
+        assert_eq!(options.words, ["job1", "echo hi"]);
+        assert_eq!(options.shape.retries, Some(5));
+        assert_eq!(enqueue(&["x", "-r", "2"]).shape.retries, Some(2));
+        assert_eq!(enqueue(&["x", "--max-retries=2"]).shape.retries, Some(2));
+        let argv = enqueue(&["--delay", "1m", "--", "rsync", "-a", "--json"]);
+        assert_eq!(argv.argv, ["rsync", "-a", "--json"]);
+        assert_eq!(enqueue(&["-"]).words, ["-"]);
+        assert_eq!(enqueue(&["x", "--priority", "-5"]).priority, Some(-5));
+        // An option takes one value: the command is not swallowed.
+        let after = enqueue(&["--after", "q1,q2", "echo x"]);
+        assert_eq!((after.after.len(), after.words.len()), (2, 1));
+    }
+
+    #[test]
+    fn the_older_spellings_are_commands() {
+        for line in [
+            &["worker:start", "--count", "3"][..],
+            &["worker:start", "-c", "3"],
+            &["worker:stop"],
+            &["worker:stop", "4711"],
+            &["worker", "start", "--count", "3"],
+            &["worker", "stop", "4711"],
+            &["list", "pending"],
+            &["list", "--state", "failed"],
+            &["config"],
+            &["config", "list"],
+            &["config", "get", "all"],
+            &["config", "get", "max_retries"],
+            &["config", "max-retries"],
+            &["config", "set", "max-retries", "-1"],
+            &["config", "unset", "max-retries"],
+            &["dlq", "list"],
+            &["dlq", "retry", "q1"],
+            &["dlq", "retry", "--all"],
+            &["dlq", "retry", "--like", "q1"],
+            &["status", "--json"],
+            &["--json", "status"],
+        ] {
+            let words = ["queuectl"].iter().chain(line);
+            let parsed = Args::try_parse_from(words);
+            assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for line in [
+            &["x", "--retries", "-1"][..],
+            &["x", "--retries", "1000001"],
+            &["x", "--retries", "1.5"],
+            &["x", "--priority", "40000"],
+        ] {
+            let words = ["queuectl", "enqueue"].iter().chain(line);
+            assert!(Args::try_parse_from(words).is_err(), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! `enqueue`: adds jobs to a queue.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use queuectl_core::shell::Program;
+use queuectl_core::store::{Enqueued, Store, StoreError};
+use queuectl_core::{BATCH_LEN_MAX, NewJob};
+use serde::Serialize;
+
+use super::{count, job_id, job_ids, name, names};
+use crate::args::{Enqueue, Shape};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::input::bulk::{self, BadLine};
+use crate::input::job_spec::{Here, JobSpec};
+use crate::input::{Refused, job_json, when};
+use crate::output::display::line;
+use crate::output::json::SchemaVersion;
+use crate::session::Session;
+
+pub(crate) fn run(session: &Session, args: &Enqueue) -> Result<Exit, CliError> {
+    let options = options(session, args)?;
+    if args.file.is_some() || args.words == ["-"] {
+        return many(session, args, &options);
+    }
+    if args.skip_invalid {
+        return Err(CliError::usage("--skip-invalid is for --file and -"));
+    }
+    let job = form(session, args)?.and(&options).into_job(&Here::current())?;
+    let store = session.store_path()?.open_or_create()?;
+    let added = store.enqueue(&[job])?;
+    print(session, args, &added, &[])
+}
+
+/// The one job that is written on the command line, in one of its forms.
+fn form(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
+    let shell = |command: &String| JobSpec::running(Program::Command(command.clone()));
+    let named = |id: &String, spec: JobSpec| -> Result<JobSpec, CliError> {
+        if args.id.is_some() {
+            return Err(CliError::usage("the id is given twice"));
+        }
+        Ok(JobSpec { id: Some(job_id(id)?), ..spec })
+    };
+    match (args.words.as_slice(), args.argv.as_slice()) {
+        ([], []) => Err(CliError::usage("there is nothing to enqueue")
+            .hint("queuectl enqueue 'echo hello'\nqueuectl enqueue --help has every form")),
+        ([], argv) => Ok(JobSpec::running(Program::Argv(argv.to_vec()))),
+        ([id], argv @ [_, ..]) => named(id, JobSpec::running(Program::Argv(argv.to_vec()))),
+        ([text], []) if text.trim_start().starts_with('{') => {
+            Ok(job_json::parse(text, &session.when()).map_err(|refused| not_json(text, refused))?)
+        }
+        ([command], []) => Ok(shell(command)),
+        ([id, command], []) => named(id, shell(command)),
+        (words, argv) => {
+            let all: Vec<&String> = words.iter().chain(argv).collect();
+            let typed = all.iter().map(|word| word.as_str()).collect::<Vec<_>>();
+            Err(CliError::usage(format!(
+                "enqueue takes a command, or an id and a command; found {} words",
+                all.len()
+            ))
+            .hint(format!(
+                "quote the command: queuectl enqueue '{}'\n\
+                 or run it without a shell: queuectl enqueue -- {}",
+                typed.join(" "),
+                typed.join(" ")
+            )))
+        }
+    }
+}
+
+/// `{ date; }` is a shell command as well.
+fn not_json(text: &str, refused: Refused) -> Refused {
+    if !text.trim_start().starts_with("{ ") || !text.contains(';') {
+        return refused;
+    }
+    let hint = "what begins with { is read as JSON; for the shell, write it as \
+                `queuectl enqueue -- sh -c '{ …; }'`";
+    Refused {
+        hint: Some(match refused.hint {
+            Some(first) => format!("{first}\n{hint}"),
+            None => hint.to_owned(),
+        }),
+        ..refused
+    }
+}
+
+/// What the options ask of each job.
+fn options(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
+    let start = match (&args.delay, &args.at) {
+        (Some(delay), _) => Some(when::after(when::duration(delay)?)),
+        (None, Some(at)) => Some(session.when().start(at)?),
+        (None, None) => None,
+    };
+    Ok(JobSpec {
+        id: args.id.as_deref().map(job_id).transpose()?,
+        queue: args.queue.as_deref().map(|queue| name("queue", queue)).transpose()?,
+        priority: args.priority,
+        start,
+        unique_key: args.unique_key.clone(),
+        after: job_ids(&args.after)?,
+        ..shape(&args.shape)?
+    })
+}
+
+/// What the options that `enqueue` and `run` share ask of each job.
+pub(super) fn shape(shape: &Shape) -> Result<JobSpec, CliError> {
+    let mut env = BTreeMap::new();
+    for assignment in &shape.env {
+        let (name, value) = assignment.split_once('=').ok_or_else(|| {
+            CliError::usage(format!("--env {assignment}: there is no value"))
+                .hint(format!("--env {assignment}=VALUE"))
+        })?;
+        env.insert(name.to_owned(), value.to_owned());
+    }
+    let cwd = match &shape.cwd {
+        Some(dir) => Some(
+            dir.to_str()
+                .ok_or_else(|| CliError::usage("--cwd: the name of the directory is not UTF-8"))?,
+        ),
+        None => None,
+    };
+    let backoff = shape.backoff.as_deref().map(str::parse).transpose();
+    Ok(JobSpec {
+        max_retries: shape.retries,
+        timeout: shape.timeout.as_deref().map(when::duration).transpose()?,
+        backoff: backoff.map_err(|error: queuectl_core::InvalidBackoff| {
+            CliError::usage(format!("--backoff: {error}"))
+        })?,
+        env,
+        cwd: cwd.map(str::to_owned),
+        tags: names("tag", &shape.tag)?,
+        ..JobSpec::default()
+    })
+}
+
+/// A file of jobs.
+fn many(session: &Session, args: &Enqueue, options: &JobSpec) -> Result<Exit, CliError> {
+    if options.id.is_some() {
+        return Err(CliError::usage("--id names one job; the lines have their own ids"));
+    }
+    let (mut input, source): (Box<dyn BufRead>, String) = match &args.file {
+        Some(path) if path.as_os_str() != "-" => {
+            let cannot = |error: std::io::Error| {
+                CliError::usage(format!("cannot read {}", path.display())).because(&error)
+            };
+            let file = File::open(path).map_err(cannot)?;
+            (Box::new(BufReader::new(file)), path.display().to_string())
+        }
+        _ => (Box::new(std::io::stdin().lock()), "stdin".to_owned()),
+    };
+    let read = bulk::read(&mut *input, options, &session.when(), &Here::current())
+        .map_err(|error| CliError::usage(format!("cannot read {source}")).because(&error))?;
+    if !args.skip_invalid {
+        refuse_bad(session, &source, &read.bad)?;
+    }
+    let store = session.store_path()?.open_or_create()?;
+    let (jobs, taken) = free(&store, args, read.jobs)?;
+    for bad in read.bad.iter().chain(&taken) {
+        session.ui.note(format_args!(
+            "skipped line {}: {}",
+            bad.number,
+            line(&bad.refused.sentence)
+        ));
+    }
+    let mut added = Vec::with_capacity(jobs.len());
+    for batch in jobs.chunks(BATCH_LEN_MAX) {
+        let told = store.enqueue(batch).map_err(|error| {
+            let error = CliError::from(error);
+            match added.len() {
+                0 => error,
+                done => error.hint(format!(
+                    "the first {} of the file are enqueued, the others are not",
+                    count(done, "job")
+                )),
+            }
+        })?;
+        added.extend(told);
+    }
+    let skipped: Vec<&BadLine> = read.bad.iter().chain(&taken).collect();
+    print(session, args, &added, &skipped)
+}
+
+/// Names the bad lines, and enqueues nothing.
+fn refuse_bad(session: &Session, source: &str, bad: &[BadLine]) -> Result<(), CliError> {
+    let [first, rest @ ..] = bad else {
+        return Ok(());
+    };
+    for bad in rest.iter().take(9).rev() {
+        session.ui.note(format_args!("line {}: {}", bad.number, line(&bad.refused.sentence)));
+    }
+    let sentence = format!("line {} of {source}: {}", first.number, first.refused.sentence);
+    let more = match rest.len() {
+        0 => "nothing was enqueued".to_owned(),
+        1 => "1 more bad line; nothing was enqueued".to_owned(),
+        others => format!("{} more bad lines; nothing was enqueued", others),
+    };
+    let hint = first
+        .refused
+        .hint
+        .iter()
+        .map(String::as_str)
+        .chain([more.as_str(), "--skip-invalid enqueues the good lines"])
+        .collect::<Vec<_>>()
+        .join("\n");
+    Err(CliError::usage(sentence).hint(hint))
+}
+
+/// The jobs whose ids are free. More jobs than one call takes are enqueued by several calls, and
+/// the later ones must not fail for a reason that can be known before the first.
+fn free(
+    store: &dyn Store,
+    args: &Enqueue,
+    jobs: Vec<(usize, NewJob)>,
+) -> Result<(Vec<NewJob>, Vec<BadLine>), CliError> {
+    let mut taken = Vec::new();
+    let several = jobs.len() > BATCH_LEN_MAX;
+    if !several && !args.skip_invalid {
+        return Ok((jobs.into_iter().map(|(_, job)| job).collect(), taken));
+    }
+    let mut earlier = HashSet::new();
+    let mut free = Vec::with_capacity(jobs.len());
+    for (number, job) in jobs {
+        match obstacle(store, &job, &earlier)? {
+            Some(error) if args.skip_invalid => {
+                taken.push(BadLine { number, refused: Refused::new(error.to_string()) })
+            }
+            Some(error) => return Err(error.into()),
+            None => {
+                earlier.extend(job.id.clone());
+                free.push(job);
+            }
+        }
+    }
+    Ok((free, taken))
+}
+
+/// Why the store would not take this job after the earlier ones of the file.
+fn obstacle(
+    store: &dyn Store,
+    job: &NewJob,
+    earlier: &HashSet<queuectl_core::JobId>,
+) -> Result<Option<StoreError>, StoreError> {
+    if let Some(id) = &job.id
+        && store.job(id)?.is_some()
+    {
+        return Ok(Some(StoreError::DuplicateId(id.clone())));
+    }
+    for parent in &job.after {
+        if !earlier.contains(parent) && store.job(parent)?.is_none() {
+            return Ok(Some(StoreError::NotFound(parent.clone())));
+        }
+    }
+    Ok(None)
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema_version: SchemaVersion,
+    jobs: Vec<Added>,
+    skipped: Vec<Skipped>,
+}
+
+#[derive(Serialize)]
+struct Added {
+    id: String,
+    created: bool,
+}
+
+#[derive(Serialize)]
+struct Skipped {
+    line: usize,
+    error: String,
+}
+
+fn print(
+    session: &Session,
+    args: &Enqueue,
+    added: &[Enqueued],
+    skipped: &[&BadLine],
+) -> Result<Exit, CliError> {
+    if session.ui.json {
+        let document = Document {
+            schema_version: SchemaVersion,
+            jobs: added
+                .iter()
+                .map(|job| Added { id: job.id.to_string(), created: job.created })
+                .collect(),
+            skipped: skipped
+                .iter()
+                .map(|bad| Skipped { line: bad.number, error: bad.refused.sentence.clone() })
+                .collect(),
+        };
+        session.ui.document(&document)?;
+        return Ok(Exit::DONE);
+    }
+    let mut text = String::new();
+    for job in added {
+        if args.quiet {
+            text.push_str(&format!("{}\n", job.id));
+        } else if job.created {
+            text.push_str(&format!("enqueued {}\n", job.id));
+        } else {
+            text.push_str(&format!("exists already: {}\n", job.id));
+        }
+    }
+    session.ui.print(text)?;
+    if added.is_empty() && !args.quiet {
+        session.ui.note("there was no job to enqueue");
+    }
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,82 @@
+//! One file for each command: it calls the library and prints.
+
+mod cancel;
+mod config;
+mod dlq;
+mod enqueue;
+mod list;
+mod logs;
+mod queue;
+mod retry;
+mod run;
+mod show;
+mod status;
+mod stream;
+mod wait;
+mod worker;
+
+use queuectl_core::{JobId, Name};
+
+use crate::args::{Command, Worker};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::session::Session;
+
+/// Does what was asked for.
+pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Enqueue(args) => enqueue::run(session, &args),
+        Command::Run(args) => run::run(session, &args),
+        Command::Worker(Worker::Start(args)) | Command::WorkerStart(args) => {
+            worker::start::run(session, &args)
+        }
+        Command::Worker(Worker::Stop(args)) | Command::WorkerStop(args) => {
+            worker::stop::run(session, &args)
+        }
+        Command::Worker(Worker::List) => worker::list::run(session),
+        Command::Status => status::run(session),
+        Command::List(args) => list::run(session, &args),
+        Command::Show { id } => show::run(session, &job_id(&id)?),
+        Command::Logs(args) => logs::run(session, &args),
+        Command::Wait(args) => wait::run(session, &args),
+        Command::Cancel { ids, reason } => cancel::run(session, &job_ids(&ids)?, &reason),
+        Command::Retry { ids } => retry::run(session, &job_ids(&ids)?),
+        Command::Dlq(args) => dlq::run(session, &args),
+        Command::Queue(args) => queue::run(session, &args),
+        Command::Config(args) => config::run(session, &args),
+    }
+}
+
+/// A job's id. What cannot be one is a mistake in typing, not a job that is missing.
+fn job_id(text: &str) -> Result<JobId, CliError> {
+    text.parse().map_err(|error: queuectl_core::InvalidName| CliError::usage(error.to_string()))
+}
+
+/// Several, each once.
+fn job_ids(texts: &[String]) -> Result<Vec<JobId>, CliError> {
+    let mut ids = Vec::new();
+    for text in texts {
+        let id = job_id(text)?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// The name of a queue, a kind or a tag.
+fn name(what: &str, text: &str) -> Result<Name, CliError> {
+    Name::new(text).map_err(|error| CliError::usage(format!("{what}: {error}")))
+}
+
+fn names(what: &str, texts: &[String]) -> Result<Vec<Name>, CliError> {
+    texts.iter().map(|text| name(what, text)).collect()
+}
+
+/// `1 job`, `2 jobs`.
+fn count(number: usize, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}

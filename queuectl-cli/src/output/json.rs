@@ -1,0 +1,243 @@
+//! The shapes of the JSON documents: `docs/json.md` describes them. Fields are added, never
+//! renamed, removed or given another meaning under the same `schema_version`.
+
+use std::time::Duration;
+
+use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
+use queuectl_core::store::{StopMode, WorkerInfo};
+use queuectl_core::{Attempt, Captured, Cause, Job, Json, State, Timestamp};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::display;
+
+/// The version of the shapes: the first field of every document.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SchemaVersion;
+
+impl Serialize for SchemaVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(1)
+    }
+}
+
+/// A job.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobView {
+    id: String,
+    state: State,
+    queue: String,
+    kind: String,
+    /// Of shell jobs: the command, or what one would type for the argument vector.
+    command: Option<String>,
+    /// Of shell jobs without a shell: the argument vector.
+    argv: Option<Vec<String>>,
+    payload: Box<RawValue>,
+    priority: i16,
+    attempts: u32,
+    max_attempts: u32,
+    max_retries: u32,
+    run_at: Timestamp,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    worker: Option<String>,
+    timeout_seconds: Option<f64>,
+    backoff: Option<String>,
+    unique_key: Option<String>,
+    tags: Vec<String>,
+    waits_for: Vec<String>,
+    cancel_reason: Option<String>,
+    last_error: Option<String>,
+    result: Option<Box<RawValue>>,
+    progress: Option<Box<RawValue>>,
+}
+
+impl From<&Job> for JobView {
+    fn from(job: &Job) -> Self {
+        let program = program(job);
+        JobView {
+            id: job.id.to_string(),
+            state: job.state,
+            queue: job.queue.to_string(),
+            kind: job.kind.to_string(),
+            command: program.as_ref().map(typed),
+            argv: match program {
+                Some(Program::Argv(argv)) => Some(argv),
+                _ => None,
+            },
+            payload: raw(&job.payload),
+            priority: job.priority,
+            attempts: job.attempts,
+            max_attempts: job.max_attempts,
+            max_retries: job.max_attempts.saturating_sub(1),
+            run_at: job.run_at,
+            created_at: job.created_at,
+            updated_at: job.updated_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            worker: job.worker.map(|worker| worker.to_string()),
+            timeout_seconds: job.timeout.map(|timeout| timeout.as_secs_f64()),
+            backoff: job.backoff.as_ref().map(ToString::to_string),
+            unique_key: job.unique_key.clone(),
+            tags: job.tags.iter().map(ToString::to_string).collect(),
+            waits_for: job.waits_for.iter().map(ToString::to_string).collect(),
+            cancel_reason: job.cancel_reason.clone(),
+            last_error: job.last_error.clone(),
+            result: job.result.as_ref().map(raw),
+            progress: job.progress.as_ref().map(raw),
+        }
+    }
+}
+
+/// An attempt.
+#[derive(Debug, Serialize)]
+pub(crate) struct AttemptView {
+    /// Counts over the job's whole life: what `logs --attempt` takes.
+    number: i64,
+    /// Counts from the last explicit retry on.
+    attempt: u32,
+    worker: Option<String>,
+    started_at: Timestamp,
+    finished_at: Option<Timestamp>,
+    duration_seconds: Option<f64>,
+    cause: Option<Cause>,
+    error: Option<String>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    stdout: Option<OutputView>,
+    stderr: Option<OutputView>,
+}
+
+impl From<&Attempt> for AttemptView {
+    fn from(attempt: &Attempt) -> Self {
+        let report = attempt.report.as_ref();
+        AttemptView {
+            number: attempt.token.0,
+            attempt: attempt.number,
+            worker: attempt.worker.map(|worker| worker.to_string()),
+            started_at: attempt.started_at,
+            finished_at: attempt.finished_at,
+            duration_seconds: attempt
+                .finished_at
+                .map(|end| end.since(attempt.started_at).as_secs_f64()),
+            cause: report.map(|report| report.cause),
+            error: report.and_then(|report| report.error.clone()),
+            exit_code: report.and_then(|report| report.exit_code),
+            signal: report.and_then(|report| report.signal),
+            stdout: report.map(|report| (&report.stdout).into()),
+            stderr: report.map(|report| (&report.stderr).into()),
+        }
+    }
+}
+
+/// What was kept of an output. Bytes that are not text are replaced: `logs --raw` has them.
+#[derive(Debug, Serialize)]
+struct OutputView {
+    head: String,
+    tail: String,
+    bytes: u64,
+    omitted_bytes: u64,
+    incomplete: bool,
+}
+
+impl From<&Captured> for OutputView {
+    fn from(captured: &Captured) -> Self {
+        OutputView {
+            head: String::from_utf8_lossy(&captured.head).into_owned(),
+            tail: String::from_utf8_lossy(&captured.tail).into_owned(),
+            bytes: captured.total,
+            omitted_bytes: captured.omitted(),
+            incomplete: captured.incomplete,
+        }
+    }
+}
+
+/// A worker.
+#[derive(Debug, Serialize)]
+pub(crate) struct WorkerView {
+    id: String,
+    pid: u32,
+    host: String,
+    state: &'static str,
+    started_at: Timestamp,
+    uptime_seconds: f64,
+    lease_left_seconds: f64,
+    running: Vec<RunningView>,
+    log: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunningView {
+    id: String,
+    since: Timestamp,
+    seconds: f64,
+}
+
+impl WorkerView {
+    /// A worker as it is now.
+    pub(crate) fn of(worker: &WorkerInfo, now: Timestamp) -> Self {
+        let seconds = |duration: Duration| duration.as_secs_f64();
+        WorkerView {
+            id: worker.key.to_string(),
+            pid: worker.pid,
+            host: worker.host.clone(),
+            state: worker_state(worker),
+            started_at: worker.started_at,
+            uptime_seconds: seconds(now.since(worker.started_at)),
+            lease_left_seconds: seconds(worker.lease_left),
+            running: worker
+                .running
+                .iter()
+                .map(|(id, since)| RunningView {
+                    id: id.to_string(),
+                    since: *since,
+                    seconds: seconds(now.since(*since)),
+                })
+                .collect(),
+            log: worker.log.as_ref().map(|log| log.to_string_lossy().into_owned()),
+        }
+    }
+}
+
+/// What a worker does, in one word.
+pub(crate) fn worker_state(worker: &WorkerInfo) -> &'static str {
+    match (worker.dead, worker.stopping, worker.running.is_empty()) {
+        (true, _, _) => "dead",
+        (_, Some(StopMode::Finish | StopMode::Grace), _) => "stopping",
+        (_, Some(StopMode::Now), _) => "stopping now",
+        (_, None, true) => "idle",
+        (_, None, false) => "busy",
+    }
+}
+
+/// What a job runs, in one line: the command, or the kind and the payload.
+pub(crate) fn what(job: &Job) -> String {
+    match program(job) {
+        Some(program) => typed(&program),
+        None => format!("{} {}", job.kind, job.payload.as_str()),
+    }
+}
+
+/// What a shell job runs.
+fn program(job: &Job) -> Option<Program> {
+    let shell = job.kind.as_str() == SHELL_KIND;
+    let job: Option<ShellJob> = shell.then(|| job.payload.decode().ok()).flatten();
+    job.map(|job| job.program)
+}
+
+fn typed(program: &Program) -> String {
+    match program {
+        Program::Command(command) => command.clone(),
+        Program::Argv(argv) => display::quoted(argv),
+    }
+}
+
+fn raw(json: &Json) -> Box<RawValue> {
+    // A store that was written to by other programs may hold anything; the document stays JSON.
+    RawValue::from_string(json.as_str().to_owned()).unwrap_or_else(|_| {
+        let text = serde_json::Value::from(json.as_str()).to_string();
+        RawValue::from_string(text).expect("a JSON string is JSON")
+    })
+}

@@ -1,0 +1,196 @@
+//! Every form in which a job can be handed in.
+
+use crate::support::{Place, seconds};
+
+#[test]
+fn every_form_makes_a_job() {
+    let place = Place::new();
+    let json = r#"{"id":"job1","command":"sleep 2","max_retries":3}"#;
+    assert_eq!(place.ok(&["enqueue", json]), "enqueued job1\n");
+    let job = place.job("job1");
+    assert_eq!(job["command"], "sleep 2");
+    assert_eq!(job["max_retries"], 3);
+    assert_eq!(job["attempts"], 0);
+    assert_eq!(job["state"], "pending");
+
+    place.ok(&["enqueue", "job2", "echo hi", "--retries", "5"]);
+    assert_eq!(place.job("job2")["max_attempts"], 6);
+
+    let id = place.ok(&["enqueue", "-q", "echo hi && date"]);
+    assert_eq!(place.job(id.trim())["command"], "echo hi && date");
+
+    let id = place.ok(&["enqueue", "--quiet", "--", "rsync", "-a", "my src", "dst"]);
+    let job = place.job(id.trim());
+    assert_eq!(job["argv"][2], "my src");
+    assert_eq!(job["command"], "rsync -a 'my src' dst");
+
+    place.ok(&["enqueue", "job3", "--", "true"]);
+    assert_eq!(place.job("job3")["argv"][0], "true");
+}
+
+#[test]
+fn the_fields_that_older_programs_wrote_are_accepted() {
+    let place = Place::new();
+    place.ok(&[
+        "enqueue",
+        r#"{"id":"old","command":"true","state":"pending","attempts":0,"max_retries":3,
+            "created_at":"2025-11-04T10:30:00Z","updated_at":"2025-11-04T10:30:00Z"}"#,
+    ]);
+    assert_eq!(place.state("old"), "pending");
+}
+
+#[test]
+fn options_shape_the_job() {
+    let place = Place::new();
+    place.ok(&["enqueue", "first", "true"]);
+    place.ok(&[
+        "enqueue",
+        "shaped",
+        "true",
+        "--queue",
+        "mail",
+        "--priority",
+        "-7",
+        "-r",
+        "0",
+        "--delay",
+        "1h",
+        "--timeout",
+        "90s",
+        "--backoff",
+        "constant:30s",
+        "--env",
+        "A=b=c",
+        "--cwd",
+        "/srv",
+        "--unique-key",
+        "k",
+        "--after",
+        "first",
+        "--tag",
+        "x,y",
+    ]);
+    let job = place.job("shaped");
+    assert_eq!(job["queue"], "mail");
+    assert_eq!(job["priority"], -7);
+    assert_eq!(job["max_retries"], 0);
+    assert_eq!(job["timeout_seconds"], 90.0);
+    assert_eq!(job["backoff"], "constant:30s");
+    assert_eq!(job["payload"]["env"]["A"], "b=c");
+    assert_eq!(job["payload"]["cwd"], "/srv");
+    assert_eq!(job["state"], "blocked");
+    assert_eq!(job["waits_for"][0], "first");
+    assert_eq!(job["tags"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_time_is_a_duration_or_a_moment() {
+    let place = Place::new();
+    place.ok(&["enqueue", r#"{"id":"a","command":"x","delay":90}"#]);
+    place.ok(&["enqueue", r#"{"id":"b","command":"x","run_at":"1h"}"#]);
+    place.ok(&["enqueue", "c", "x", "--at", "2099-01-31 09:00"]);
+    place.ok(&["enqueue", "d", "x", "--run-at", "2001-01-31T09:00:00Z"]);
+    let wait = |id: &str| {
+        let job = place.job(id);
+        seconds(&job["created_at"], &job["run_at"])
+    };
+    assert!((wait("a") - 90.0).abs() < 1.0);
+    assert!((wait("b") - 3600.0).abs() < 1.0);
+    assert_eq!(place.job("c")["run_at"], "2099-01-31T09:00:00.000Z");
+    assert!(wait("d") <= 0.0, "what is past is now");
+}
+
+#[test]
+fn a_job_runs_where_it_was_enqueued_with_what_env_adds_and_nothing_of_the_submitter() {
+    let place = Place::new();
+    let script = r#"pwd; echo "$ADDED-$SECRET""#;
+    let enqueued = place
+        .command(&["enqueue", "job1", script, "--env", "ADDED=yes"])
+        .env("SECRET", "submitter")
+        .output()
+        .unwrap();
+    assert!(enqueued.status.success());
+    place.ok(&["worker", "start", "--drain"]);
+    let here = place.dir().canonicalize().unwrap();
+    assert_eq!(place.ok(&["logs", "job1"]), format!("{}\nyes-\n", here.display()));
+}
+
+#[test]
+fn a_unique_key_makes_one_job() {
+    let place = Place::new();
+    let first = place.json(&["enqueue", "true", "--unique-key", "k"]);
+    assert_eq!(first["jobs"][0]["created"], true);
+    let id = first["jobs"][0]["id"].as_str().unwrap();
+    let again = place.json(&["enqueue", "true", "--unique-key", "k"]);
+    assert_eq!(again["jobs"][0]["created"], false);
+    assert_eq!(again["jobs"][0]["id"], id);
+    let said = place.ok(&["enqueue", "true", "--unique-key", "k"]);
+    assert_eq!(said, format!("exists already: {id}\n"));
+}
+
+#[test]
+fn a_file_is_enqueued_whole_or_not_at_all() {
+    let place = Place::new();
+    let file = place.dir().join("jobs.jsonl");
+    std::fs::write(
+        &file,
+        "{\"id\":\"a\",\"command\":\"true\"}\n\nnot json\n{\"id\":\"a\",\"command\":\"true\"}\n{\"id\":\"b\",\"command\":\"true\"}\n",
+    )
+    .unwrap();
+    let refused = place.run(&["enqueue", "--file", "jobs.jsonl"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("line 3 of jobs.jsonl"), "{refused:?}");
+    assert!(refused.err.contains("line 4: line 1 has the id a already"), "{refused:?}");
+    assert!(refused.err.contains("nothing was enqueued"), "{refused:?}");
+    assert!(!place.store().exists());
+
+    let some = place.run(&["enqueue", "--file", "jobs.jsonl", "--skip-invalid"]);
+    assert_eq!((some.code, some.out.as_str()), (0, "enqueued a\nenqueued b\n"));
+    assert!(some.err.contains("skipped line 3"), "{some:?}");
+}
+
+#[test]
+fn lines_come_from_the_standard_input_as_well() {
+    let place = Place::new();
+    let lines = "{\"id\":\"a\",\"command\":\"true\"}\n{\"id\":\"b\",\"command\":\"true\",\"after\":[\"a\"]}";
+    let said = place.feed(&["enqueue", "-", "--queue", "mail", "--quiet"], lines);
+    assert_eq!((said.code, said.out.as_str()), (0, "a\nb\n"));
+    assert_eq!(place.job("b")["queue"], "mail");
+    // The whole batch is refused for one id that is taken.
+    let said = place.feed(
+        &["enqueue", "-"],
+        "{\"id\":\"c\",\"command\":\"true\"}\n{\"id\":\"a\",\"command\":\"true\"}",
+    );
+    assert_eq!(said.code, 4, "{said:?}");
+    assert_eq!(place.run(&["show", "c"]).code, 3);
+}
+
+#[test]
+fn more_lines_than_one_call_takes_are_still_checked_before_the_first_is_enqueued() {
+    let place = Place::new();
+    let mut lines = "{\"command\":\"true\"}\n".repeat(10_050);
+    let said = place.feed(&["enqueue", "-"], &format!("{lines}{{\"command\":7}}\n"));
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(!place.store().exists());
+
+    place.ok(&["enqueue", "taken", "true"]);
+    lines.push_str("{\"id\":\"taken\",\"command\":\"true\"}\n");
+    let said = place.feed(&["enqueue", "-", "--quiet"], &lines);
+    assert_eq!(said.code, 4, "{}", said.err);
+    assert_eq!(place.json(&["status"])["jobs"]["pending"], 1);
+
+    let said = place.feed(&["enqueue", "-", "--quiet", "--skip-invalid"], &lines);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(said.out.lines().count(), 10_050);
+    assert_eq!(place.json(&["status"])["jobs"]["pending"], 10_051);
+}
+
+#[test]
+fn a_store_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.ok(&["enqueue", "true"]);
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&place.store()), 0o600);
+    assert_eq!(mode(place.store().parent().unwrap()), 0o700);
+}

@@ -1,0 +1,12 @@
+//! The program as its users know it: every test runs the real binary on a store of its own.
+
+mod config;
+mod endings;
+mod enqueue;
+mod looking;
+mod real_input;
+mod refusals;
+mod scenarios;
+#[expect(clippy::unwrap_used, reason = "a test fails where its tools do")]
+mod support;
+mod workers;

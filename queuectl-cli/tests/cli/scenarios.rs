@@ -1,0 +1,176 @@
+//! The scenarios by which people know the older programs.
+
+use rustix::process::Signal;
+
+use crate::support::{Place, seconds, until};
+
+#[test]
+fn a_job_succeeds() {
+    let place = Place::new();
+    place.ok(&["enqueue", r#"{"id":"job1","command":"echo 'Hello World'"}"#]);
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.state("job1"), "completed");
+    assert_eq!(place.ok(&["logs", "job1"]), "Hello World\n");
+    assert!(place.ok(&["list", "--state", "completed"]).contains("job1"));
+    assert!(place.ok(&["status"]).contains("completed"));
+}
+
+/// Delays of 2 s and 4 s, read off the times at which the attempts ran.
+#[test]
+fn a_job_that_fails_is_retried_with_backoff_and_ends_in_the_dead_letter_queue() {
+    let place = Place::new();
+    place.ok(&["enqueue", r#"{"id":"bad","command":"exit 1","max_retries":2}"#]);
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.state("bad"), "dead");
+    let attempts = place.attempts("bad");
+    assert_eq!(attempts.len(), 3);
+    for (retry, delay) in [(1, 2.0), (2, 4.0)] {
+        let waited = seconds(&attempts[retry - 1]["finished_at"], &attempts[retry]["started_at"]);
+        assert!((delay - 0.05..delay + 2.0).contains(&waited), "retry {retry}: {waited}");
+    }
+    let dlq = place.ok(&["dlq", "list"]);
+    assert!(dlq.contains("bad") && dlq.contains("3/3"), "{dlq}");
+    assert!(place.ok(&["dlq", "show", "bad"]).contains("exit code 1"));
+}
+
+/// Each of three jobs waits until it sees the other two.
+#[test]
+fn three_workers_run_three_jobs_at_once_and_each_job_once() {
+    let place = Place::new();
+    for id in ["a", "b", "c"] {
+        let meet = format!(
+            "echo x >> met.{id}; until [ -e met.a -a -e met.b -a -e met.c ]; do sleep 0.02; done"
+        );
+        place.ok(&["enqueue", id, &meet, "-r", "0", "--timeout", "30s"]);
+    }
+    place.ok(&["worker", "start", "--count", "3", "--drain"]);
+    for id in ["a", "b", "c"] {
+        assert_eq!(place.state(id), "completed");
+        let met = std::fs::read_to_string(place.dir().join(format!("met.{id}"))).unwrap();
+        assert_eq!(met, "x\n", "{id} ran once");
+    }
+}
+
+#[test]
+fn a_command_that_does_not_exist_fails_without_harm() {
+    let place = Place::new();
+    place.ok(&["enqueue", "bad", "no-such-command-anywhere", "-r", "0"]);
+    place.ok(&["enqueue", "argv", "-r", "0", "--", "no-such-program-anywhere"]);
+    place.ok(&["enqueue", "good", "true"]);
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.attempts("bad")[0]["exit_code"], 127);
+    assert_eq!(place.attempts("argv")[0]["cause"], "spawn_failed");
+    assert_eq!(place.state("good"), "completed");
+}
+
+#[test]
+fn a_delayed_job_waits_for_its_time() {
+    let place = Place::new();
+    place.ok(&["enqueue", "later", "true", "--delay", "1.5"]);
+    place.ok(&["enqueue", "never", "true", "--at", "2099-01-01"]);
+    place.ok(&["cancel", "never"]);
+    place.ok(&["worker", "start", "--drain"]);
+    let job = place.job("later");
+    assert_eq!(job["state"], "completed");
+    assert!(seconds(&job["created_at"], &job["started_at"]) >= 1.49);
+    assert_eq!(place.state("never"), "cancelled");
+}
+
+#[test]
+fn each_job_has_its_own_number_of_retries() {
+    let place = Place::new();
+    let options = ["--backoff", "constant:10ms"];
+    for (id, retries) in [("none", "0"), ("one", "1"), ("four", "4")] {
+        let args = [&["enqueue", id, "false", "--retries", retries][..], &options].concat();
+        place.ok(&args);
+    }
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.attempts("none").len(), 1);
+    assert_eq!(place.attempts("one").len(), 2);
+    assert_eq!(place.attempts("four").len(), 5);
+}
+
+/// A worker that is killed takes nothing with it: its job runs again, and the lost attempt is told.
+#[test]
+fn jobs_survive_the_death_of_their_worker() {
+    let place = Place::new();
+    place.ok(&[
+        "enqueue",
+        "job1",
+        "if [ -e once ]; then echo again; else touch once; sleep 60; fi",
+    ]);
+    place.ok(&["enqueue", "job2", "true"]);
+    let mut worker = place.worker(&[]);
+    until("the job runs", || place.dir().join("once").exists());
+    worker.signal(Signal::KILL);
+    worker.end();
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.state("job1"), "completed");
+    assert_eq!(place.state("job2"), "completed");
+    let attempts = place.attempts("job1");
+    assert_eq!(attempts.len(), 2);
+    assert_eq!(attempts[0]["cause"], "lease_lost");
+    assert_eq!(place.ok(&["logs", "job1"]), "again\n");
+}
+
+#[test]
+fn a_dead_job_runs_again_when_it_is_told_to() {
+    let place = Place::new();
+    place.ok(&["enqueue", "a", "test -e mended", "-r", "0"]);
+    place.ok(&["enqueue", "b", "test -e mended", "-r", "0"]);
+    place.ok(&["enqueue", "c", "exit 9", "-r", "0"]);
+    place.ok(&["worker", "start", "--drain"]);
+    std::fs::write(place.dir().join("mended"), "").unwrap();
+    assert_eq!(place.ok(&["dlq", "retry", "a"]), "a will run again\n");
+    assert_eq!(place.job("a")["attempts"], 0);
+    assert_eq!(place.run(&["dlq", "retry", "a"]).code, 4);
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.state("a"), "completed");
+    assert_eq!(place.attempts("a").len(), 2, "the history stays");
+
+    let again = place.json(&["dlq", "retry", "--all"]);
+    assert_eq!(again["retried"].as_array().unwrap().len(), 2);
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.state("b"), "completed");
+    assert_eq!(place.state("c"), "dead");
+    assert_eq!(place.ok(&["dlq", "purge", "--all"]), "deleted 1 job\n");
+    assert_eq!(place.run(&["show", "c"]).code, 3);
+}
+
+#[test]
+fn jobs_that_failed_alike_are_retried_together() {
+    let place = Place::new();
+    place.ok(&["enqueue", "a", "exit 3", "-r", "0"]);
+    place.ok(&["enqueue", "b", "exit 4", "-r", "0"]);
+    place.ok(&["enqueue", "c", "kill -9 $$", "-r", "0"]);
+    place.ok(&["worker", "start", "--drain"]);
+    let again = place.json(&["dlq", "retry", "--like", "a"]);
+    assert_eq!(again["retried"], serde_json::json!(["a", "b"]));
+    assert_eq!(place.state("c"), "dead");
+}
+
+#[test]
+fn a_paused_queue_rests_until_it_is_resumed() {
+    let place = Place::new();
+    place.ok(&["queue", "pause", "mail"]);
+    place.ok(&["enqueue", "a", "true", "--queue", "mail"]);
+    place.ok(&["enqueue", "b", "true"]);
+    let worker = place.worker(&[]);
+    assert_eq!(place.run(&["wait", "b"]).code, 0);
+    assert_eq!(place.state("a"), "pending");
+    assert!(place.ok(&["queue", "list"]).contains("mail (paused)"));
+    place.ok(&["queue", "resume", "mail"]);
+    assert_eq!(place.run(&["wait", "a"]).code, 0);
+    drop(worker);
+}
+
+#[test]
+fn a_job_waits_for_those_it_comes_after() {
+    let place = Place::new();
+    place.ok(&["enqueue", "first", "sleep 0.2; echo 1 >> order"]);
+    place.ok(&["enqueue", "second", "echo 2 >> order", "--after", "first"]);
+    assert_eq!(place.state("second"), "blocked");
+    place.ok(&["worker", "start", "-c", "2", "--drain"]);
+    let order = std::fs::read_to_string(place.dir().join("order")).unwrap();
+    assert_eq!(order, "1\n2\n");
+}
