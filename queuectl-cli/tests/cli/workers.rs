@@ -94,7 +94,9 @@ fn a_worker_in_the_background_is_there_when_it_says_so() {
 
     place.ok(&["enqueue", "job1", "true"]);
     assert_eq!(place.run(&["wait", "job1"]).code, 0);
-    assert!(std::fs::read_to_string(log).unwrap().contains("job1 completed"));
+    until("the log says so too", || {
+        std::fs::read_to_string(log).unwrap().contains("job1 completed")
+    });
     place.ok(&["worker", "stop", &pid]);
     until("the process is gone", || !Path::new("/proc").join(&pid).exists() || zombie(&pid));
 }

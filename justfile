@@ -1,0 +1,19 @@
+# Everything that CI runs: the same script.
+ci:
+    .ci/run
+
+# The tests, as the README says them.
+test:
+    cargo test --workspace
+
+# Figures beside bare SQL; `just bench --save` writes them to benches/results.
+bench *ARGS:
+    cargo bench -p benches --bench queue -- {{ARGS}}
+
+# The licences and known faults of the dependencies (needs cargo-deny).
+deny:
+    cargo deny check
+
+# The documents, with warnings denied.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
