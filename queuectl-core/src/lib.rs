@@ -1,4 +1,89 @@
 //! A durable background job queue on an embedded SQLite file.
+//!
+//! A program adds jobs; workers run them, in the same process or in others: at once, at a time to
+//! come, again after a failure. All of it stands in one file, and there is no server to run. A job
+//! that was added is there until it has run, whatever dies meanwhile.
+//!
+//! # Quickstart
+//!
+//! ```
+//! use std::sync::Arc;
+//! use queuectl_core::{
+//!     Context, Handlers, NewJob, Outcome, SqliteOptions, SqliteStore, State, Store, Worker,
+//!     WorkerOptions,
+//! };
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Greeting {
+//!     name: String,
+//! }
+//!
+//! // A real program names a file that outlives it.
+//! let folder = tempfile::tempdir()?;
+//! let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+//! let store = Arc::new(SqliteStore::open(folder.path().join("queue.db"), options)?);
+//!
+//! // Once this has returned, the job survives a power cut.
+//! let greeting = Greeting { name: "Ada".to_owned() };
+//! let added = store.enqueue(&[NewJob::new("greet", &greeting)?.max_retries(5)])?;
+//!
+//! // A handler is a function of the payload. It may return an outcome, or an error: then the job
+//! // is tried again.
+//! let handlers = Handlers::new().on("greet", |greeting: Greeting, _: &Context| {
+//!     Outcome::done_with(&format!("hello, {}", greeting.name))
+//! })?;
+//! let mut options = WorkerOptions::default();
+//! options.drain = true; // End when nothing is left to do.
+//! Worker::start(store.clone(), handlers, options)?.wait()?;
+//!
+//! let job = store.job(&added[0].id)?.expect("it is kept until retention removes it");
+//! assert_eq!(job.state, State::Completed);
+//! assert_eq!(job.result.expect("it has one").as_str(), "\"hello, Ada\"");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! A call that returned `Ok` is *acknowledged*. What an acknowledged write survives is the store's
+//! [`Durability`]:
+//!
+//! | level | every process is killed | the power fails |
+//! |---|---|---|
+//! | [`Full`](Durability::Full), the default | nothing is lost | nothing is lost |
+//! | [`Normal`](Durability::Normal) | nothing is lost | the newest writes may be missing; what is there is whole |
+//! | [`Off`](Durability::Off), for tests | nothing is lost | the file may be destroyed |
+//!
+//! (On a disk that keeps what it said it has written.) At every level:
+//!
+//! - **A job runs at least once, until it has ended.** It may run more than once: a worker that dies
+//!   after the work is done and before that is recorded leaves nobody who knows. A handler should
+//!   bear being run again. At most one success is recorded, until somebody asks for another run.
+//! - **A job has one holder at a time.** Each claim has a token that no earlier claim of the job had, and
+//!   whatever a worker says of an attempt counts only while its token is the newest. A worker that was
+//!   taken for dead and comes back changes nothing.
+//! - **Each claim spends an attempt** in the same transaction. It is given back only if the worker was
+//!   stopped or the handler asked to be run later. So a job that kills its workers ends in the dead
+//!   letter queue.
+//! - **A dead worker is known at once** on its own machine, however it died, and its jobs are run by
+//!   others within about a second. A worker that hangs loses its jobs when its lease ends.
+//! - **Clocks may be set.** Leases, time limits and delays are measured on a clock that nobody sets;
+//!   only [`NewJob::run_at`] means the wall clock.
+//! - **Every write may be repeated.** An error of a commit means that the outcome is unknown; the same
+//!   call with an id or a [unique key](NewJob::unique_key) makes one job.
+//!
+//! Not guaranteed: that jobs *end* in the order in which they were added (they are *claimed* by
+//! priority, then in that order), and anything at all on a network file system.
+//!
+//! # Where to go next
+//!
+//! - [`NewJob`]: delays, priorities, retries, time limits, dependencies, unique keys.
+//! - [`Handlers`], [`Outcome`], [`Context`]: what a handler is told and what it may answer.
+//! - [`Worker`], [`WorkerOptions`], [`Stopper`]: running jobs, and stopping.
+//! - [`Store`]: everything else that can be done to jobs, and the contract behind it.
+//!   [`SqliteStore`] is the one that keeps it in a file.
+//! - [`shell`]: jobs that are commands.
+//! - `examples/`: whole programs. `docs/`: the life of a job, the file and its transactions,
+//!   operation. `ARCHITECTURE.md`: how the code hangs together.
 
 pub mod attempt;
 pub mod backoff;

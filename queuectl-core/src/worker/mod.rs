@@ -1,6 +1,6 @@
 //! The worker: claims jobs, runs them, settles them, until it is told to stop.
 //!
-//! [`step`] decides, without doing anything; [`threads`] does, without deciding anything.
+//! [`step`] decides, without doing anything; `threads` does, without deciding anything.
 
 mod audience;
 pub mod step;
