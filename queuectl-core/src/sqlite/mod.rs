@@ -339,6 +339,6 @@ impl Store for SqliteStore {
     }
 
     fn watch(&self, waker: Waker) -> Result<Watch, StoreError> {
-        self.watchers.watch(&self.path, waker).map_err(|error| StoreError::Other(error.into()))
+        self.watchers.watch(&self.path, waker).map_err(StoreError::Other)
     }
 }
