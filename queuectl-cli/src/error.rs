@@ -91,7 +91,7 @@ impl From<StoreError> for CliError {
         let (exit, hint) = match &error {
             StoreError::NotFound(_) => (Exit::NOT_FOUND, Some("queuectl list")),
             StoreError::NoWorker(_) => (Exit::NOT_FOUND, Some("queuectl worker list")),
-            StoreError::DuplicateId(_) => {
+            StoreError::DuplicateId(_) | StoreError::NumberGiven(_) => {
                 (Exit::CONFLICT, Some("choose another id, or leave it out to be given one"))
             }
             StoreError::WrongState { id, .. } | StoreError::StillLives { id, .. } => {
@@ -131,7 +131,8 @@ mod tests {
         let disk = || Box::new(io::Error::other("no space left"));
         let cases = [
             (StoreError::NotFound(id.clone()), Exit::NOT_FOUND),
-            (StoreError::DuplicateId(id), Exit::CONFLICT),
+            (StoreError::DuplicateId(id.clone()), Exit::CONFLICT),
+            (StoreError::NumberGiven(id), Exit::CONFLICT),
             (StoreError::Full(disk()), Exit::STORE),
             (StoreError::Corrupt(disk()), Exit::STORE),
         ];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::CachedStatement;
 
 use super::catalogue::Lane;
 use super::row;
@@ -40,9 +40,10 @@ pub(super) fn claim(
     let lanes: Vec<Lane> = tx.catalogue.lanes().iter().filter(served).cloned().collect();
     let mut takers =
         workers.iter().flat_map(|&(worker, wanted)| std::iter::repeat_n(worker, wanted));
+    let mut take = Take::prepare(tx)?;
     for (key, lane) in next_in_line(tx, &lanes, wanted)? {
         let Some(worker) = takers.next() else { break };
-        claimed.push(take(tx, key, &lanes[lane], worker)?);
+        claimed.push(take.job(tx, key, &lanes[lane], worker)?);
     }
     Ok(claimed)
 }
@@ -80,19 +81,36 @@ fn next_in_line(
     Ok(next.into_iter().map(|(_, key, lane)| (JobKey(key), lane)).collect())
 }
 
-fn take(
-    tx: &mut Tx<'_>,
-    key: JobKey,
-    lane: &Lane,
-    worker: WorkerKey,
-) -> Result<Claimed, StoreError> {
-    let (from, claimed) = tx
-        .prepare(
+/// The statements that take a job, prepared once for all jobs of a claim.
+struct Take<'a> {
+    read: CachedStatement<'a>,
+    mark: CachedStatement<'a>,
+}
+
+impl<'a> Take<'a> {
+    fn prepare(tx: &Tx<'a>) -> Result<Self, StoreError> {
+        let read = tx.prepare(
             "SELECT state, token, attempts, max_attempts, name, payload, timeout_ms, backoff,
                     lost_from
              FROM queuectl_job WHERE key = ?1",
-        )?
-        .query_row([key.0], |row| {
+        )?;
+        let mark = tx.prepare(
+            "UPDATE queuectl_job
+             SET state = 2, claim_rank = NULL, token = ?2, attempts = ?3, worker = ?4,
+                 started_at = ?5, updated_at = ?5
+             WHERE key = ?1",
+        )?;
+        Ok(Take { read, mark })
+    }
+
+    fn job(
+        &mut self,
+        tx: &mut Tx<'_>,
+        key: JobKey,
+        lane: &Lane,
+        worker: WorkerKey,
+    ) -> Result<Claimed, StoreError> {
+        let (from, claimed) = self.read.query_row([key.0], |row| {
             let lease = Lease { key, token: Token(row.get::<_, i64>(1)? + 1) };
             let (queue, kind) = (lane.queue.clone(), lane.kind.clone());
             let id = row::id(row, key, 4)?;
@@ -104,15 +122,16 @@ fn take(
             claimed.lost_from = row.get::<_, Option<i64>>(8)?.map(Token);
             Ok((row::state(row, 0)?, claimed))
         })?;
-    tx.execute(
-        "UPDATE queuectl_job
-         SET state = 2, claim_rank = NULL, token = ?2, attempts = ?3, worker = ?4,
-             started_at = ?5, updated_at = ?5
-         WHERE key = ?1",
-        params![key.0, claimed.lease.token.0, claimed.attempt, worker.0, tx.now.as_millis()],
-    )?;
-    tx.moved(lane.lane, from, State::Processing);
-    Ok(claimed)
+        self.mark.execute((
+            key.0,
+            claimed.lease.token.0,
+            claimed.attempt,
+            worker.0,
+            tx.now.as_millis(),
+        ))?;
+        tx.moved(lane.lane, from, State::Processing);
+        Ok(claimed)
+    }
 }
 
 /// Makes claimable what has become due, by either clock.

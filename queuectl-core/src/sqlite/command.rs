@@ -97,7 +97,7 @@ fn unique_key_is_free(tx: &Tx<'_>, id: &JobId, key: JobKey) -> Result<(), StoreE
             "SELECT other.key, other.name FROM queuectl_job AS mine
              JOIN queuectl_job AS other ON other.unique_key = mine.unique_key
              WHERE mine.key = ?1 AND other.unique_key IS NOT NULL
-                   AND other.state IN (0, 1, 2, 4)",
+                   AND (other.state < 3 OR other.state = 4)",
         )?
         .query_row([key.0], |row| {
             let key = JobKey(row.get(0)?);

@@ -116,7 +116,7 @@ fn living(tx: &Tx<'_>, unique_key: &str) -> Result<Option<Enqueued>, StoreError>
     let living = tx
         .prepare(
             "SELECT key, name FROM queuectl_job
-             WHERE unique_key = ?1 AND unique_key IS NOT NULL AND state IN (0, 1, 2, 4)",
+             WHERE unique_key = ?1 AND unique_key IS NOT NULL AND (state < 3 OR state = 4)",
         )?
         .query_row([unique_key], |row| {
             let key = JobKey(row.get(0)?);

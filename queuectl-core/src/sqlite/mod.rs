@@ -111,7 +111,13 @@ impl SqliteStore {
         let opened = open::open(path.as_ref(), &options)?;
         let path = opened.path.clone();
         let clock = Arc::clone(&options.clock);
-        let writer = Writer::new(opened.connection, opened.path, opened.file, options.clock);
+        let writer = Writer::new(
+            opened.connection,
+            opened.path,
+            opened.file,
+            options.durability,
+            options.clock,
+        );
         Ok(SqliteStore {
             locks: LifeLocks::new(&path),
             path,

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use rustix::fs::{CWD, OFlags, RenameFlags};
 
@@ -15,7 +16,7 @@ use super::catalogue::read_settings;
 use crate::clock::Clock;
 use crate::random;
 use crate::settings::Durability;
-use crate::store::BoxError;
+use crate::store::{BoxError, StoreError};
 
 /// `qctl`: says that a SQLite file is a store of this project.
 const APPLICATION_ID: i32 = 0x7163_746c;
@@ -117,7 +118,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
     let file = inspect(&path, options)?;
     let connection = connect(&path)?;
     let identity = check(&connection, &path)?;
-    configure(&connection, options).map_err(|error| sqlite_error(&path, error))?;
+    configure(&connection, options.durability).map_err(|error| sqlite_error(&path, error))?;
     Ok(Opened { connection, path, file, identity })
 }
 
@@ -259,6 +260,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.busy_handler(Some(wait_for_lock))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.pragma_update(None, "trusted_schema", false)
 }
 
@@ -322,13 +324,23 @@ fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The writing connection anew, after one that is not to be trusted any more.
+pub(super) fn reconnect(
+    path: &Path,
+    durability: Option<Durability>,
+) -> Result<Connection, StoreError> {
+    let connection = connect(path).map_err(|error| StoreError::Other(error.into()))?;
+    configure(&connection, durability)?;
+    Ok(connection)
+}
+
 /// What only the writing connection needs.
-fn configure(connection: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
+fn configure(connection: &Connection, durability: Option<Durability>) -> rusqlite::Result<()> {
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode != "wal" {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     }
-    let durability = match options.durability {
+    let durability = match durability {
         Some(durability) => durability,
         None => read_settings(connection).map(|settings| settings.durability).unwrap_or_default(),
     };

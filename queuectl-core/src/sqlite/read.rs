@@ -72,6 +72,13 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
     let mut filter = Filter::default();
     if !query.states.is_empty() {
         filter.one_of("state", query.states.iter().map(|&state| row::code(state)));
+        let notable = |state: &State| {
+            matches!(state, State::Blocked | State::Failed | State::Dead | State::Cancelled)
+        };
+        if query.states.iter().all(notable) {
+            // SQLite uses a partial index only where its condition is repeated.
+            filter.conditions.push("(state = 1 OR state > 3)".to_owned());
+        }
     }
     if query.queue.is_some() || query.kind.is_some() {
         let fits = |(queue, kind): &(Name, Name)| {

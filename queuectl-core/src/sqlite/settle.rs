@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::row;
 use super::transaction::Tx;
@@ -18,10 +18,11 @@ pub(super) fn settle(
     settlements: &[Settlement],
 ) -> Result<Vec<Lease>, StoreError> {
     let mut refused = Vec::new();
+    let mut complete = Complete::prepare(tx)?;
     for settlement in settlements {
         let held = match &settlement.verdict {
             Verdict::Complete { result } => {
-                complete(tx, settlement, result.as_ref().map(|json| json.as_str()))?
+                complete.job(tx, settlement, result.as_ref().map(|json| json.as_str()))?
             }
             _ => end(tx, settlement)?,
         };
@@ -32,46 +33,63 @@ pub(super) fn settle(
     Ok(refused)
 }
 
-/// The shortest way, because most attempts take it: one statement, guarded by the token.
-fn complete(
-    tx: &mut Tx<'_>,
-    settlement: &Settlement,
-    result: Option<&str>,
-) -> Result<bool, StoreError> {
-    let Lease { key, token } = settlement.lease;
-    let completed = tx
-        .prepare(
+/// The shortest way, because most attempts take it: two statements, prepared once for all.
+struct Complete<'a> {
+    read: CachedStatement<'a>,
+    mark: CachedStatement<'a>,
+}
+
+impl<'a> Complete<'a> {
+    fn prepare(tx: &Tx<'a>) -> Result<Self, StoreError> {
+        let read = tx.prepare(
+            "SELECT lane, has_dependents, attempts, worker FROM queuectl_job
+             WHERE key = ?1 AND token = ?2 AND state = 2",
+        )?;
+        // RETURNING would save the first statement and build a table for each row.
+        let mark = tx.prepare(
             "UPDATE queuectl_job
-             SET state = 3, started_at = ?3, finished_at = ?4, updated_at = ?4,
-                 result = ?5, lost_from = iif(?6, ifnull(lost_from, token), NULL),
-                 cancel_reason = NULL
-             WHERE key = ?1 AND token = ?2 AND state = 2
-             RETURNING lane, has_dependents, attempts, worker",
-        )?
-        .query_row(
-            params![
-                key.0,
-                token.0,
-                settlement.started_at.as_millis(),
-                tx.now.as_millis(),
-                result,
-                settlement.leftovers,
-            ],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-        )
-        .optional()?;
-    let Some((lane, has_dependents, number, worker)) = completed else {
-        return Ok(false);
-    };
-    tx.moved(lane, State::Processing, State::Completed);
-    if let Some(report) = settlement.report.as_deref().filter(|report| !report.is_bare_success()) {
-        let attempt = Ended { lease: settlement.lease, number, started_at: settlement.started_at };
-        record(tx, &attempt, Option::map(worker, WorkerKey), report)?;
+             SET state = 3, started_at = ?3, finished_at = ?4, updated_at = ?4, result = ?5,
+                 lost_from = iif(?6, ifnull(lost_from, token), NULL), cancel_reason = NULL
+             WHERE key = ?1 AND token = ?2 AND state = 2",
+        )?;
+        Ok(Complete { read, mark })
     }
-    if has_dependents {
-        unblock_dependents(tx, key)?;
+
+    fn job(
+        &mut self,
+        tx: &mut Tx<'_>,
+        settlement: &Settlement,
+        result: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let Settlement { lease, started_at, leftovers, .. } = *settlement;
+        let held = self
+            .read
+            .query_row((lease.key.0, lease.token.0), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .optional()?;
+        let Some((lane, has_dependents, number, worker)) = held else {
+            return Ok(false);
+        };
+        self.mark.execute((
+            lease.key.0,
+            lease.token.0,
+            started_at.as_millis(),
+            tx.now.as_millis(),
+            result,
+            leftovers,
+        ))?;
+        tx.moved(lane, State::Processing, State::Completed);
+        let report = settlement.report.as_deref();
+        if let Some(report) = report.filter(|report| !report.is_bare_success()) {
+            let worker: Option<i64> = worker;
+            record(tx, &Ended { lease, number, started_at }, worker.map(WorkerKey), report)?;
+        }
+        if has_dependents {
+            unblock_dependents(tx, lease.key)?;
+        }
+        Ok(true)
     }
-    Ok(true)
 }
 
 /// A processing job, as far as ending its attempt needs it.

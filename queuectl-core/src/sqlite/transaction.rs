@@ -10,10 +10,11 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, Params};
 
 use super::catalogue::Catalogue;
-use super::error::copy;
+use super::error::{commit_error, copy};
 use super::gate::{Gate, Pass};
 use super::open::FileIdentity;
 use crate::clock::{BootTime, Clock, Timestamp};
+use crate::settings::Durability;
 use crate::state::State;
 use crate::store::StoreError;
 
@@ -23,7 +24,10 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     path: PathBuf,
     opened: FileIdentity,
+    durability: Option<Durability>,
     catalogue: Catalogue,
+    /// A commit has failed in a way that leaves in doubt what this connection shows.
+    suspect: bool,
 }
 
 impl Writer {
@@ -31,10 +35,12 @@ impl Writer {
         connection: Connection,
         path: PathBuf,
         opened: FileIdentity,
+        durability: Option<Durability>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let gate = Gate::new(&path);
-        Writer { connection, gate, clock, path, opened, catalogue: Catalogue::default() }
+        let catalogue = Catalogue::default();
+        Writer { connection, gate, clock, path, opened, durability, catalogue, suspect: false }
     }
 
     /// Opens a transaction when it is this process's turn.
@@ -43,6 +49,10 @@ impl Writer {
         // acknowledging writes that nobody will ever read.
         if FileIdentity::of(&self.path).ok() != Some(self.opened) {
             return Err(StoreError::Replaced(self.path.clone()));
+        }
+        if self.suspect {
+            self.connection = super::open::reconnect(&self.path, self.durability)?;
+            self.suspect = false;
         }
         let pass = self.gate.pass();
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -53,6 +63,7 @@ impl Writer {
             boot: self.clock.boot(),
             counts: Vec::new(),
             broken: None,
+            suspect: &mut self.suspect,
             _pass: pass,
         };
         let boot_id = self.clock.boot_id();
@@ -77,6 +88,7 @@ pub(super) struct Tx<'a> {
     counts: Vec<(i64, State, i64)>,
     /// The error by which SQLite has rolled the whole transaction back on its own.
     broken: Option<rusqlite::Error>,
+    suspect: &'a mut bool,
     _pass: Pass<'a>,
 }
 
@@ -163,7 +175,10 @@ impl<'a> Tx<'a> {
             None => self.flush_counts().and_then(|()| self.execute("COMMIT", []).map(drop)),
         };
         // On an error the transaction may still be open; dropping it rolls it back.
-        committed.inspect_err(|_| self.catalogue.forget())
+        committed.inspect_err(|error| {
+            self.catalogue.forget();
+            *self.suspect = matches!(commit_error(error), StoreError::Unknown(_));
+        })
     }
 
     /// Undoes everything.

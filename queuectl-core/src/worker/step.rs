@@ -212,7 +212,7 @@ impl Steps {
             recall: false,
             reconcile: false,
             prune: false,
-            count: plan.drain,
+            count: false,
             held_back: false,
             hungry: true,
             changed: false,
@@ -283,7 +283,6 @@ impl Steps {
             self.ticked_at = Some(now);
             self.hungry = true;
             self.changed = true;
-            self.count = self.plan.drain;
             self.prune = true;
             return Some(Action::Rescue);
         }
@@ -302,6 +301,11 @@ impl Steps {
             self.next_due = None;
             self.hungry = true;
         }
+        // Once after each claim that found nothing, before the next: wakes may come all the time.
+        if self.count && self.stop.is_none() && self.held.is_empty() {
+            self.count = false;
+            return Some(Action::Count);
+        }
         let claim = if self.hungry { self.wants() } else { Vec::new() };
         if !self.settle.is_empty() || !claim.is_empty() {
             let settle = std::mem::take(&mut self.settle);
@@ -309,10 +313,6 @@ impl Steps {
         }
         if self.stop.is_some() && self.held.is_empty() {
             return Some(Action::Deregister(self.workers.clone()));
-        }
-        if self.count && self.stop.is_none() && self.held.is_empty() && !self.hungry {
-            self.count = false;
-            return Some(Action::Count);
         }
         None
     }
@@ -546,7 +546,7 @@ impl Steps {
                 self.ahead = (self.ahead * 2).min(AHEAD_MAX);
             }
             self.next_due = exchanged.next_due.map(|due| now + due);
-            self.count = self.plan.drain;
+            self.count = self.plan.drain && exchanged.claimed.is_empty();
         }
         for job in exchanged.claimed {
             let held = Held { job: job.clone(), took: Duration::ZERO, told: None, finished: false };
@@ -656,7 +656,6 @@ impl Steps {
     pub fn woken(&mut self) {
         self.hungry = true;
         self.changed = true;
-        self.count = self.plan.drain;
     }
 
     /// The worker is to stop; a harder way overrules a softer one.

@@ -89,10 +89,21 @@ impl MemoryStore {
         &self,
         body: impl FnOnce(&mut Data, &Now) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_if(body, |_| true)
+    }
+
+    /// One that may have found nothing to change; nobody is woken for that.
+    fn write_if<T>(
+        &self,
+        body: impl FnOnce(&mut Data, &Now) -> Result<T, StoreError>,
+        changed: impl FnOnce(&T) -> bool,
+    ) -> Result<T, StoreError> {
         let mut data = lock(&self.shared.data);
         let done = body(&mut data, &Now::read(self.shared.clock.as_ref()))?;
         drop(data);
-        self.shared.wake();
+        if changed(&done) {
+            self.shared.wake();
+        }
         Ok(done)
     }
 
@@ -154,7 +165,10 @@ impl Store for MemoryStore {
         settle: &[Settlement],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged, StoreError> {
-        self.write(|data, now| data.exchange(settle, claim, now))
+        self.write_if(
+            |data, now| data.exchange(settle, claim, now),
+            |done| !settle.is_empty() || !done.claimed.is_empty(),
+        )
     }
 
     fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError> {
@@ -178,7 +192,7 @@ impl Store for MemoryStore {
     }
 
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
-        self.write(|data, now| data.rescue(now))
+        self.write_if(|data, now| data.rescue(now), |freed| !freed.is_empty())
     }
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {

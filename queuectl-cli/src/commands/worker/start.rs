@@ -82,7 +82,9 @@ pub(crate) fn shell_handlers(path: &StorePath, store: &SqliteStore) -> Result<Ha
         log_limit: settings.log_limit,
         grace: settings.grace,
         logs,
-        store: store.identity().to_owned(),
+        // With the path, because a copy of a store has its identity: a worker on the copy must not
+        // end what the original runs.
+        store: format!("{}@{}", store.identity(), store.path().display()),
     })
     .map_err(|error| CliError::new(Exit::FAILED, "cannot run shell jobs").because(&error))?;
     Ok(Handlers::new()
@@ -136,6 +138,14 @@ fn log_event(event: &WorkerEvent<'_>) {
             let took = duration(*took);
             let why = match report.cause {
                 Cause::Succeeded => String::new(),
+                // An error that begins so says it already.
+                _ if report
+                    .error
+                    .as_ref()
+                    .is_some_and(|said| said.starts_with(&reason(report))) =>
+                {
+                    String::new()
+                }
                 _ => format!(": {}", reason(report)),
             };
             let error = match (&report.error, report.cause) {
