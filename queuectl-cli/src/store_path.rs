@@ -82,6 +82,7 @@ impl StorePath {
         };
         match error {
             OpenError::Missing(_) => told.hint(FIRST_JOB),
+            OpenError::Full { .. } => told.hint("make room on the disk, then try again"),
             OpenError::Newer { .. } => told.hint("use the version of queuectl that wrote it"),
             OpenError::Foreign(_) => {
                 told.hint("`--store PATH` and QUEUECTL_STORE name another file")

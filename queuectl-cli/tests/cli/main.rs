@@ -9,4 +9,5 @@ mod refusals;
 mod scenarios;
 #[expect(clippy::unwrap_used, reason = "a test fails where its tools do")]
 mod support;
+mod unusable;
 mod workers;

@@ -12,7 +12,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 StoreError::Busy(error.into())
             }
-            Some(ErrorCode::DiskFull) => StoreError::Full(error.into()),
+            _ if is_full(&error) => StoreError::Full(error.into()),
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(error.into()),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreError::Corrupt(error.into())
@@ -42,7 +42,7 @@ pub(super) fn commit_error(error: &rusqlite::Error) -> StoreError {
     let copy = copy(error);
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy) => StoreError::Busy(copy.into()),
-        Some(ErrorCode::DiskFull) => StoreError::Full(copy.into()),
+        _ if is_full(error) => StoreError::Full(copy.into()),
         _ => StoreError::Unknown(copy.into()),
     }
 }
@@ -51,6 +51,14 @@ pub(super) fn commit_error(error: &rusqlite::Error) -> StoreError {
 pub(super) fn copy(error: &rusqlite::Error) -> rusqlite::Error {
     let code = error.sqlite_error().map_or(ffi::SQLITE_ERROR, |error| error.extended_code);
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(error.to_string()))
+}
+
+/// Whether there was no room: for the log, or for the index that connections share in memory, which is
+/// a file as well.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        matches!(error.extended_code, ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE)
+    })
 }
 
 /// Whether the error says that a value which must be unique is there already.

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 
 use super::SqliteOptions;
 use super::catalogue::read_settings;
+use super::error::is_full;
 use crate::clock::Clock;
 use crate::random;
 use crate::settings::Durability;
@@ -70,6 +71,15 @@ pub enum OpenError {
     /// This program was linked with an SQLite that can lose committed writes.
     #[error("SQLite {0} can lose committed writes (its WAL-reset bug); 3.51.3 or newer is needed")]
     UnsafeSqlite(&'static str),
+    /// There is no room for what SQLite needs beside the file.
+    #[error("cannot open {}: the disk is full", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: BoxError,
+    },
     /// The operating system refused.
     #[error("cannot open {}", path.display())]
     Io {
@@ -363,6 +373,7 @@ fn sqlite_error(path: &Path, error: rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign(path),
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt { path, source: error.into() },
+        _ if is_full(&error) => OpenError::Full { path, source: error.into() },
         _ => OpenError::Io { path, source: error.into() },
     }
 }
