@@ -332,6 +332,8 @@ impl Steps {
     fn fence(&mut self, now: BootTime) {
         if now >= self.fence_time() {
             self.raise_all(&StopCause::LeaseLost, |_| true);
+            // What has been claimed but not begun cannot be told: it must not begin.
+            self.recall |= !self.start.is_empty();
         }
     }
 
@@ -609,9 +611,12 @@ impl Steps {
         }
     }
 
-    /// The answer to [`Action::Recall`]: the attempts that will not begin.
+    /// The answer to [`Action::Recall`]: the attempts that will not begin. Nor will those that were
+    /// claimed by the last exchange and have not been handed out: a stop, a lost lease or a slow job
+    /// that became known during that call holds for them too.
     pub fn recalled(&mut self, wall: Timestamp, leases: &[Lease]) {
-        for lease in leases {
+        let unstarted = std::mem::take(&mut self.start);
+        for lease in unstarted.iter().map(|job| &job.lease).chain(leases) {
             if let Some(held) = self.held.get_mut(lease) {
                 held.finished = true;
                 self.settle.push(unbegun(*lease, wall, held.job.lost_from.is_some()));
@@ -717,4 +722,79 @@ impl Steps {
 /// An attempt that never began, given back; what it was to clean up is still there.
 fn unbegun(lease: Lease, at: Timestamp, leftovers: bool) -> Settlement {
     Settlement { lease, verdict: Verdict::Release, started_at: at, report: None, leftovers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{JobKey, Name, Token};
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    fn at(millis: i64) -> BootTime {
+        BootTime::from_millis(millis)
+    }
+
+    /// A process of one worker that is about to make its first claim.
+    fn hungry() -> Steps {
+        let mut steps = Steps::new(Plan { workers: 1, lease: LEASE, drain: false }, at(0));
+        steps.configured(at(0), Ok(Settings::default()));
+        steps.registered(at(0), at(0), Ok(vec![WorkerKey(1)]));
+        assert!(matches!(steps.next(at(0)), Action::Rescue));
+        steps.rescued(at(0), Ok(Vec::new()));
+        while !matches!(steps.next(at(0)), Action::Exchange { .. }) {
+            steps.ordered(at(0), Ok(Orders::default()));
+        }
+        steps
+    }
+
+    fn claims_one(steps: &mut Steps, now: BootTime) -> Lease {
+        let lease = Lease { key: JobKey(1), token: Token(1) };
+        let name = Name::new("k").unwrap();
+        let (id, payload) = (JobId::Auto(lease.key), Json::parse("null").unwrap());
+        let job = Claimed::new(lease, WorkerKey(1), id, name.clone(), name, payload);
+        let claimed = Exchanged { claimed: vec![job], ..Exchanged::default() };
+        steps.exchanged(now, Vec::new(), 1, Ok(claimed));
+        lease
+    }
+
+    /// Carries out what needs no store until a call of the store is due; panics at a start.
+    fn gives_back(steps: &mut Steps, now: BootTime) -> Vec<Lease> {
+        for _ in 0..20 {
+            match steps.next(now) {
+                Action::Start(_) => panic!("an attempt began that is to end"),
+                Action::Recall => steps.recalled(Timestamp::from_millis(0), &[]),
+                Action::Renew(_) => steps.renewed(now, now, Ok(Orders::default())),
+                Action::Configure => steps.configured(now, Ok(Settings::default())),
+                Action::Rescue => steps.rescued(now, Ok(Vec::new())),
+                Action::Orders(_) => steps.ordered(now, Ok(Orders::default())),
+                Action::Exchange { settle, .. } => {
+                    return settle.into_iter().map(|settlement| settlement.lease).collect();
+                }
+                Action::Wait(_) => break,
+                _ => {}
+            }
+        }
+        panic!("the job is not given back")
+    }
+
+    #[test]
+    fn what_a_claim_brings_after_the_order_to_stop_does_not_begin() {
+        for mode in [StopMode::Finish, StopMode::Grace, StopMode::Now] {
+            let mut steps = hungry();
+            let lease = claims_one(&mut steps, at(1));
+            // It came while the claim was under way.
+            steps.stop(at(1), mode);
+            assert_eq!(gives_back(&mut steps, at(1)), [lease], "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_claim_brings_after_the_lease_does_not_begin() {
+        let mut steps = hungry();
+        // The process was suspended right after the commit.
+        let late = at(60_000);
+        let lease = claims_one(&mut steps, late);
+        assert_eq!(gives_back(&mut steps, late), [lease]);
+    }
 }
