@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use queuectl_core::store::{Registration, StopMode};
 use queuectl_core::{
-    Cause, Context, Handlers, JobId, Json, NewJob, Outcome, Setting, SqliteOptions, SqliteStore,
-    State, StopCause, Store, Worker, WorkerEvent, WorkerOptions,
+    Cause, Clock, Context, Handlers, JobId, Json, NewJob, Outcome, Setting, SqliteOptions,
+    SqliteStore, State, StopCause, Store, SystemClock, Worker, WorkerEvent, WorkerOptions,
 };
 use tempfile::TempDir;
 
@@ -378,4 +378,24 @@ fn a_store_that_wakes_for_nothing_is_drained_all_the_same() {
     store.enqueue(&[job("k"), job("k")]).expect("enqueued");
     let worker = Worker::start(store, on("k", |_| Ok(Outcome::Done)), drain()).expect("started");
     assert_eq!(worker.wait().expect("ends well").completed, 2);
+
+/// Another program holds the lock for longer than the lease: the worker waits in the middle of a
+/// renewal, and its job has to be told all the same.
+#[test]
+fn a_job_is_told_to_end_before_its_lease_does_while_the_store_is_locked() {
+    let (folder, store) = fresh();
+    add(&store, &[job("long")]);
+    let (handlers, begins, causes) = until_told();
+    let mut options = WorkerOptions::default();
+    options.lease = Duration::from_secs(3);
+    let started = SystemClock.boot();
+    let worker = Worker::start(store, handlers, options).expect("started");
+    begins.recv_timeout(PATIENCE).expect("it begins");
+    let other = rusqlite::Connection::open(folder.path().join("queue.db")).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    assert_eq!(causes.recv_timeout(PATIENCE), Ok(StopCause::LeaseLost));
+    let after = SystemClock.boot().since(started);
+    other.execute_batch("COMMIT").expect("unlocked");
+    assert!(after < Duration::from_secs(3), "told after {after:?}");
+    drop(worker);
 }

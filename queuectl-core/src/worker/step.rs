@@ -337,7 +337,8 @@ impl Steps {
         }
     }
 
-    fn fence_time(&self) -> BootTime {
+    /// When the attempts have to be told to end, unless the leases are renewed before.
+    pub fn fence_time(&self) -> BootTime {
         self.renewed_at + (self.plan.lease - self.plan.lease / 6)
     }
 

@@ -13,7 +13,7 @@ use super::WorkerOptions;
 use super::audience::{Audience, Told};
 use super::step::{Action, Plan, Steps, Summary};
 use crate::clock::{BootTime, Clock, Timestamp};
-use crate::handler::{Context, Finished, Handlers, StopSignal};
+use crate::handler::{Context, Finished, Handlers, StopCause, StopSignal};
 use crate::id::{Lease, Name, WorkerKey};
 use crate::job::{Claimed, Json};
 use crate::random;
@@ -114,6 +114,55 @@ impl Line {
     }
 }
 
+/// Tells the attempts to end before their lease does, whatever the stepping thread waits for: a call
+/// of a store that is locked may take longer than the lease has left.
+#[derive(Default)]
+struct Fence {
+    guarded: Mutex<Guarded>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Guarded {
+    signals: HashMap<Lease, Arc<StopSignal>>,
+    until: Option<BootTime>,
+    over: bool,
+}
+
+impl Fence {
+    fn signal(&self, lease: Lease) -> Option<Arc<StopSignal>> {
+        lock(&self.guarded).signals.get(&lease).cloned()
+    }
+
+    fn move_to(&self, until: BootTime) {
+        lock(&self.guarded).until = Some(until);
+        self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        lock(&self.guarded).over = true;
+        self.changed.notify_one();
+    }
+
+    fn stand(&self, clock: &dyn Clock) {
+        let mut guarded = lock(&self.guarded);
+        while !guarded.over {
+            let left = guarded.until.map_or(LOOK_UP, |until| until.since(clock.boot()));
+            if left.is_zero() {
+                let signals: Vec<_> = guarded.signals.values().cloned().collect();
+                drop(guarded);
+                for signal in signals {
+                    signal.raise(StopCause::LeaseLost);
+                }
+                guarded = lock(&self.guarded);
+            }
+            let pause = if left.is_zero() { LOOK_UP } else { left.min(LOOK_UP) };
+            let waited = self.changed.wait_timeout(guarded, pause);
+            guarded = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
 /// A worker process that runs.
 pub(super) struct Running {
     keys: Vec<WorkerKey>,
@@ -176,7 +225,7 @@ struct Stepper {
     steps: Steps,
     inbox: Arc<Inbox>,
     line: Arc<Line>,
-    signals: HashMap<Lease, Arc<StopSignal>>,
+    fence: Arc<Fence>,
     runner: Runner,
 }
 
@@ -211,7 +260,7 @@ impl Stepper {
             registration,
             inbox,
             line,
-            signals: HashMap::new(),
+            fence: Arc::default(),
             runner,
         }
     }
@@ -223,6 +272,7 @@ impl Stepper {
         self.steps.configured(asked_at, Ok(settings));
         let workers = self.store.register(&self.registration)?;
         self.steps.registered(asked_at, self.clock.boot(), Ok(workers));
+        self.fence.move_to(self.steps.fence_time());
         Ok(())
     }
 
@@ -239,9 +289,18 @@ impl Stepper {
         if runners.is_empty() {
             self.steps.stop(self.clock.boot(), StopMode::Now);
         }
+        let (fence, clock) = (Arc::clone(&self.fence), Arc::clone(&self.clock));
+        // Without the thread, the steps still look between two calls of the store.
+        let standing = std::thread::Builder::new()
+            .name("queuectl-fence".into())
+            .spawn(move || fence.stand(&*clock));
         while self.step() {}
         drop(watch);
         self.line.close();
+        self.fence.close();
+        if let Ok(standing) = standing {
+            let _ = standing.join();
+        }
         for runner in runners {
             // A handler's panic is caught where it happens; a thread has no other way to fail.
             let _ = runner.join();
@@ -267,7 +326,7 @@ impl Stepper {
             Action::Recall => self.recall(),
             Action::Raise(causes) => {
                 for (lease, cause) in causes {
-                    if let Some(signal) = self.signals.get(&lease) {
+                    if let Some(signal) = self.fence.signal(lease) {
                         signal.raise(cause);
                     }
                 }
@@ -288,7 +347,7 @@ impl Stepper {
             self.steps.progressed(lease, value);
         }
         for Ended { lease, finished, started_at, took } in news.finished {
-            self.signals.remove(&lease);
+            lock(&self.fence.guarded).signals.remove(&lease);
             self.steps.finished(lease, finished, started_at, took, random::unit());
         }
     }
@@ -302,6 +361,7 @@ impl Stepper {
                 let registration = Registration { workers, ..self.registration.clone() };
                 let answer = store.register(&registration);
                 self.steps.registered(asked_at, now(), answer);
+                self.fence.move_to(self.steps.fence_time());
             }
             Action::Configure => {
                 let answer = store.settings();
@@ -313,6 +373,7 @@ impl Stepper {
             Action::Renew(workers) => {
                 let answer = store.renew(&workers, self.registration.lease);
                 self.steps.renewed(asked_at, now(), answer);
+                self.fence.move_to(self.steps.fence_time());
             }
             Action::Orders(workers) => {
                 let answer = store.orders(&workers);
@@ -371,13 +432,14 @@ impl Stepper {
 
     fn start(&mut self, jobs: Vec<Claimed>) {
         let many = jobs.len() > 1;
+        let mut guarded = lock(&self.fence.guarded);
         let mut line = lock(&self.line.jobs);
         for job in jobs {
             let signal = Arc::new(StopSignal::default());
-            self.signals.insert(job.lease, Arc::clone(&signal));
+            guarded.signals.insert(job.lease, Arc::clone(&signal));
             line.waiting.push_back((job, signal));
         }
-        drop(line);
+        drop((line, guarded));
         if many {
             self.line.arrived.notify_all();
         } else {
@@ -388,9 +450,11 @@ impl Stepper {
     fn recall(&mut self) {
         let waiting = std::mem::take(&mut lock(&self.line.jobs).waiting);
         let leases: Vec<Lease> = waiting.iter().map(|(job, _)| job.lease).collect();
+        let mut guarded = lock(&self.fence.guarded);
         for lease in &leases {
-            self.signals.remove(lease);
+            guarded.signals.remove(lease);
         }
+        drop(guarded);
         self.steps.recalled(self.clock.now(), &leases);
     }
 }
