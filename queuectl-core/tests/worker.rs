@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queuectl_core::store::{Registration, StopMode};
+use queuectl_core::store::{Registration, StopMode, WorkerInfo};
 use queuectl_core::{
     Cause, Clock, Context, Handlers, JobId, Json, NewJob, Outcome, Setting, SqliteOptions,
     SqliteStore, State, StopCause, Store, SystemClock, Worker, WorkerEvent, WorkerOptions,
@@ -398,4 +398,35 @@ fn a_job_is_told_to_end_before_its_lease_does_while_the_store_is_locked() {
     other.execute_batch("COMMIT").expect("unlocked");
     assert!(after < Duration::from_secs(3), "told after {after:?}");
     drop(worker);
+}
+
+/// What tidies up old files must not have the jobs of living workers run twice; and looking at
+/// workers must not take the proof of a death away.
+#[test]
+fn only_a_free_lock_proves_a_death() {
+    let (folder, store) = fresh();
+    let path = folder.path().join("queue.db");
+    let locks = folder.path().join("queue.db-workers");
+    let registration = Registration { workers: 1, lease: Duration::from_secs(60), log: None };
+    let files = || std::fs::read_dir(&locks).expect("a folder").count();
+
+    let gone = open(&path);
+    gone.register(&registration).expect("registered");
+    drop(gone);
+    let dead = |workers: Vec<WorkerInfo>| workers.iter().filter(|worker| worker.dead).count();
+    for _ in 0..2 {
+        assert_eq!(dead(store.workers().expect("read")), 1);
+        assert_eq!(files(), 1, "a read has removed the proof");
+    }
+    store.rescue().expect("rescued");
+    assert_eq!((store.workers().expect("read").len(), files()), (0, 0));
+
+    let living = open(&path);
+    let keys = living.register(&registration).expect("registered");
+    std::fs::remove_dir_all(&locks).expect("removed");
+    store.rescue().expect("rescued");
+    assert_eq!(store.workers().expect("read").len(), 1, "a living worker was taken for dead");
+    living.deregister(&keys).expect("deregistered");
+    living.register(&registration).expect("registered again");
+    assert_eq!(files(), 1);
 }

@@ -62,14 +62,20 @@ pub(super) fn renew(
     Ok(())
 }
 
-pub(super) fn deregister(tx: &mut Tx<'_>, workers: &[WorkerKey]) -> Result<(), StoreError> {
+/// Ends registrations; says whether the process has none left.
+pub(super) fn deregister(
+    tx: &mut Tx<'_>,
+    process: &Process,
+    workers: &[WorkerKey],
+) -> Result<bool, StoreError> {
     for worker in workers {
         for lease in held(tx.connection(), *worker)? {
             settle::release(tx, lease)?;
         }
         tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
     }
-    Ok(())
+    let mut left = tx.prepare("SELECT 1 FROM queuectl_worker WHERE process = ?1")?;
+    Ok(!left.exists([&process.identity])?)
 }
 
 pub(super) fn stop(
@@ -133,11 +139,19 @@ pub(super) fn held(connection: &Connection, worker: WorkerKey) -> Result<Vec<Lea
 
 /// Why a worker is taken for dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Death {
+enum Death {
     /// The kernel has released the lock that its process held: the process is gone, for ever.
     ProcessGone,
     /// Its lease has ended, or the machine has been restarted. It may have been extended since.
     LeaseEnded,
+}
+
+/// A worker that looks dead.
+#[derive(Debug)]
+pub(super) struct Dead {
+    pub(super) worker: WorkerKey,
+    pub(super) process: String,
+    death: Death,
 }
 
 /// The workers that look dead; a read. Looks at the lock of each process once.
@@ -146,7 +160,7 @@ pub(super) fn dead_workers(
     locks: &LifeLocks,
     boot: BootTime,
     boot_id: &str,
-) -> Result<Vec<(WorkerKey, Death)>, StoreError> {
+) -> Result<Vec<Dead>, StoreError> {
     let mut workers = connection.prepare_cached(
         "SELECT worker, process, boot_id, lease_boot FROM queuectl_worker ORDER BY process",
     )?;
@@ -158,28 +172,25 @@ pub(super) fn dead_workers(
         let process: String = row.get(1)?;
         let same_boot = row.get::<_, String>(2)? == boot_id;
         if !same_boot || row.get::<_, i64>(3)? <= boot.as_millis() {
-            dead.push((worker, Death::LeaseEnded));
+            dead.push(Dead { worker, process, death: Death::LeaseEnded });
             continue;
         }
-        let alive = match &last {
-            Some((same, alive)) if *same == process => *alive,
-            _ => locks.is_alive(&process),
+        let gone = match &last {
+            Some((same, gone)) if *same == process => *gone,
+            _ => locks.is_dead(&process),
         };
-        if !alive {
-            dead.push((worker, Death::ProcessGone));
+        last = Some((process.clone(), gone));
+        if gone {
+            dead.push(Dead { worker, process, death: Death::ProcessGone });
         }
-        last = Some((process, alive));
     }
     Ok(dead)
 }
 
 /// Frees the jobs of workers that are dead, after a second look at those whose lease had ended.
-pub(super) fn rescue(
-    tx: &mut Tx<'_>,
-    dead: &[(WorkerKey, Death)],
-) -> Result<Vec<Rescued>, StoreError> {
+pub(super) fn rescue(tx: &mut Tx<'_>, dead: &[Dead]) -> Result<Vec<Rescued>, StoreError> {
     let mut rescued = Vec::new();
-    for &(worker, death) in dead {
+    for &Dead { worker, death, .. } in dead {
         let renewed = death == Death::LeaseEnded && {
             let mut live = tx.prepare(
                 "SELECT 1 FROM queuectl_worker

@@ -19,10 +19,9 @@ pub(super) struct LifeLocks {
     folder: PathBuf,
 }
 
-/// This process's own lock.
+/// This process's own lock. Free when it is dropped; the file stays, as the proof of that.
 #[derive(Debug)]
 pub(super) struct LifeLock {
-    path: PathBuf,
     /// Never inherited by what the process starts, so it goes when the process does.
     _locked: File,
 }
@@ -41,25 +40,21 @@ impl LifeLocks {
         let path = self.path(identity);
         let file = options().create_new(true).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(LifeLock { path, _locked: file })
+        Ok(LifeLock { _locked: file })
     }
 
-    /// Whether the process holds its lock. The file of a process that does not is removed: nobody
-    /// will ever take that lock again.
-    pub(super) fn is_alive(&self, identity: &str) -> bool {
-        let path = self.path(identity);
-        match options().open(&path) {
-            Ok(file) => match flock(&file, FlockOperation::NonBlockingLockShared) {
-                Ok(()) => {
-                    // Only tidiness: a file that stays is looked at again and found dead again.
-                    let _ = std::fs::remove_file(&path);
-                    false
-                }
-                // Whatever else went wrong, only a free lock proves a death; leases decide the rest.
-                Err(_) => true,
-            },
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
+    /// Whether the process is known to be dead. Only a free lock proves that; a file that is
+    /// missing may have been taken from a living process, so leases decide about it.
+    pub(super) fn is_dead(&self, identity: &str) -> bool {
+        options()
+            .open(self.path(identity))
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_ok())
+    }
+
+    /// Removes the file of a dead process when nothing in the store names it any more.
+    pub(super) fn forget(&self, identity: &str) {
+        // Only tidiness: nobody looks at a file that stays.
+        let _ = std::fs::remove_file(self.path(identity));
     }
 
     fn path(&self, identity: &str) -> PathBuf {
@@ -72,11 +67,4 @@ fn options() -> std::fs::OpenOptions {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     options.read(true).write(true).mode(0o600).custom_flags(flags);
     options
-}
-
-impl Drop for LifeLock {
-    fn drop(&mut self) {
-        // A clean end leaves nothing behind. The registration is gone already.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }

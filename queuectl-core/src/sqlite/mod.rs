@@ -95,7 +95,7 @@ pub struct SqliteStore {
     watchers: Watchers,
     process: Process,
     locks: LifeLocks,
-    /// Held from the first registration on.
+    /// Held as long as a worker of this process is registered.
     life: Mutex<Option<LifeLock>>,
     /// Where the next prune goes on.
     prune_from: AtomicI64,
@@ -174,8 +174,7 @@ impl SqliteStore {
     }
 
     /// Takes this process's lock if it has none yet.
-    fn prove_life(&self) -> Result<(), StoreError> {
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+    fn prove_life(&self, life: &mut Option<LifeLock>) -> Result<(), StoreError> {
         if life.is_none() {
             let lock = self.locks.hold(&self.process.identity);
             *life = Some(lock.map_err(|error| StoreError::Other(error.into()))?);
@@ -218,7 +217,8 @@ impl Store for SqliteStore {
     }
 
     fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError> {
-        self.prove_life()?;
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        self.prove_life(&mut life)?;
         self.combiner.borrowed(|tx| lease::register(tx, &self.process, request))
     }
 
@@ -245,7 +245,12 @@ impl Store for SqliteStore {
     }
 
     fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError> {
-        self.combiner.borrowed(|tx| lease::deregister(tx, workers))
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.combiner.borrowed(|tx| lease::deregister(tx, &self.process, workers))?;
+        if last && life.take().is_some() {
+            self.locks.forget(&self.process.identity);
+        }
+        Ok(())
     }
 
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
@@ -256,7 +261,12 @@ impl Store for SqliteStore {
         if dead.is_empty() {
             return Ok(Vec::new());
         }
-        self.combiner.borrowed(|tx| lease::rescue(tx, &dead))
+        let rescued = self.combiner.borrowed(|tx| lease::rescue(tx, &dead))?;
+        // Not before the commit: whoever dies here leaves the proof to the next one.
+        for dead in dead.iter().filter(|dead| self.locks.is_dead(&dead.process)) {
+            self.locks.forget(&dead.process);
+        }
+        Ok(rescued)
     }
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
@@ -334,7 +344,7 @@ impl Store for SqliteStore {
                     host: row.host,
                     started_at: row.started_at,
                     lease_left: row.lease.map_or(Duration::ZERO, |lease| lease.since(boot)),
-                    dead: dead.iter().any(|(worker, _)| *worker == row.worker),
+                    dead: dead.iter().any(|dead| dead.worker == row.worker),
                     stopping: row.stop,
                     log: row.log.map(PathBuf::from),
                     running: read::running(connection, row.worker)?,
