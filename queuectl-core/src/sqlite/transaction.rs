@@ -64,6 +64,7 @@ impl Writer {
             counts: Vec::new(),
             broken: None,
             suspect: &mut self.suspect,
+            committed: false,
             _pass: pass,
         };
         let boot_id = self.clock.boot_id();
@@ -89,6 +90,7 @@ pub(super) struct Tx<'a> {
     /// The error by which SQLite has rolled the whole transaction back on its own.
     broken: Option<rusqlite::Error>,
     suspect: &'a mut bool,
+    committed: bool,
     _pass: Pass<'a>,
 }
 
@@ -175,8 +177,8 @@ impl<'a> Tx<'a> {
             None => self.flush_counts().and_then(|()| self.execute("COMMIT", []).map(drop)),
         };
         // On an error the transaction may still be open; dropping it rolls it back.
+        self.committed = committed.is_ok();
         committed.inspect_err(|error| {
-            self.catalogue.forget();
             *self.suspect = matches!(commit_error(error), StoreError::Unknown(_));
         })
     }
@@ -198,10 +200,64 @@ impl<'a> Tx<'a> {
 
 impl Drop for Tx<'_> {
     fn drop(&mut self) {
-        if !self.connection.is_autocommit() {
+        if !self.committed {
+            // Also if SQLite has rolled back on its own, as it does when the disk is full.
             self.catalogue.forget();
+        }
+        if !self.connection.is_autocommit() {
             // If even this fails, the next BEGIN will, and say why.
             let _ = self.execute("ROLLBACK", []);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::id::Name;
+    use crate::sqlite::{SqliteOptions, open};
+
+    fn writer(path: &std::path::Path) -> Writer {
+        let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+        let opened = open::open(path, &options).unwrap();
+        Writer::new(
+            opened.connection,
+            opened.path,
+            opened.file,
+            None,
+            Arc::new(SystemClock),
+        )
+    }
+
+    /// On a full disk SQLite rolls the whole transaction back by itself. A lane that was made in it
+    /// is gone, and its number may be given to another one by another process.
+    #[test]
+    fn a_lane_that_was_rolled_back_by_sqlite_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let (mut here, mut there) = (writer(&path), writer(&path));
+        let (ours, theirs) = (Name::new("ours").unwrap(), Name::new("theirs").unwrap());
+
+        here.connection.pragma_update(None, "max_page_count", 1).unwrap();
+        let mut tx = here.begin().unwrap();
+        tx.lane_of(&ours, &ours).unwrap();
+        let large = "x".repeat(1 << 20);
+        let full = tx.execute("INSERT INTO queuectl_setting VALUES ('large', ?1)", [&large]);
+        assert!(full.is_err() && tx.connection.is_autocommit());
+        drop(tx);
+        here.connection.pragma_update(None, "max_page_count", 1 << 30).unwrap();
+
+        let mut tx = there.begin().unwrap();
+        tx.lane_of(&theirs, &theirs).unwrap();
+        tx.commit().unwrap();
+
+        let mut tx = here.begin().unwrap();
+        let lane = tx.lane_of(&ours, &ours).unwrap();
+        let kind: String = tx
+            .connection
+            .query_row("SELECT kind FROM queuectl_lane WHERE lane = ?1", [lane], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kind, "ours");
     }
 }
