@@ -372,12 +372,12 @@ fn a_slow_job_does_not_keep_those_behind_it_from_others() {
 /// find that out all the same, and not claim for ever.
 #[test]
 fn a_store_that_wakes_for_nothing_is_drained_all_the_same() {
-    use queuectl_core::SystemClock;
     use queuectl_testkit::MemoryStore;
     let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     store.enqueue(&[job("k"), job("k")]).expect("enqueued");
     let worker = Worker::start(store, on("k", |_| Ok(Outcome::Done)), drain()).expect("started");
     assert_eq!(worker.wait().expect("ends well").completed, 2);
+}
 
 /// Another program holds the lock for longer than the lease: the worker waits in the middle of a
 /// renewal, and its job has to be told all the same.

@@ -104,7 +104,7 @@ fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreErro
     )?;
     connection.execute(
         "UPDATE queuectl_job INDEXED BY queuectl_job_notable SET run_boot = NULL
-         WHERE state IN (1, 4, 5, 6) AND state = 1 AND run_boot > 0",
+         WHERE (state = 1 OR state > 3) AND state = 1 AND run_boot > 0",
         [],
     )?;
     connection.execute("UPDATE queuectl_meta SET boot_id = ?1", [boot_id.as_str()])?;

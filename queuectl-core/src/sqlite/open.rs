@@ -1,6 +1,7 @@
 //! Opening a store's file: making it whole or not at all, and refusing, without a write, whatever is
 //! not a store that this version may write to.
 
+use std::cell::Cell;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -14,7 +15,7 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 use super::SqliteOptions;
 use super::catalogue::read_settings;
 use super::error::is_full;
-use crate::clock::Clock;
+use crate::clock::{BootTime, Clock, SystemClock};
 use crate::random;
 use crate::settings::Durability;
 use crate::store::{BoxError, StoreError};
@@ -276,11 +277,20 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Waits a constant half millisecond before each try: SQLite's own handler waits longer each time,
 /// so that whoever has waited longest is the last to get the lock.
+///
+/// Asks the clock when to give up: on a machine with much to do, a pause takes many times as long.
 fn wait_for_lock(tries: i32) -> bool {
     const PAUSE: Duration = Duration::from_micros(500);
+    thread_local! {
+        static SINCE: Cell<BootTime> = const { Cell::new(BootTime::from_millis(0)) };
+    }
+    let now = SystemClock.boot();
+    if tries == 0 {
+        SINCE.set(now);
+    }
     #[expect(clippy::disallowed_methods, reason = "SQLite offers nothing to wait on")]
     std::thread::sleep(PAUSE);
-    PAUSE * tries.unsigned_abs() < BUSY_MAX
+    now.since(SINCE.get()) < BUSY_MAX
 }
 
 pub(super) fn reader_flags() -> OpenFlags {

@@ -221,13 +221,7 @@ mod tests {
     fn writer(path: &std::path::Path) -> Writer {
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };
         let opened = open::open(path, &options).unwrap();
-        Writer::new(
-            opened.connection,
-            opened.path,
-            opened.file,
-            None,
-            Arc::new(SystemClock),
-        )
+        Writer::new(opened.connection, opened.path, opened.file, None, Arc::new(SystemClock))
     }
 
     /// On a full disk SQLite rolls the whole transaction back by itself. A lane that was made in it
