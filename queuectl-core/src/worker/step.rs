@@ -708,7 +708,12 @@ impl Steps {
             error,
             StoreError::Replaced(_) | StoreError::Corrupt(_) | StoreError::ReadOnly(_)
         );
-        if hopeless || (!error.is_transient() && self.failures >= FAILURES_MAX) {
+        // Told to stop, with nothing that runs, and the leases over: whoever comes next sees to what
+        // could not be written. Without this a full disk would keep the process for ever.
+        let over = self.stop.is_some()
+            && self.held.values().all(|held| held.finished)
+            && now >= self.renewed_at + self.plan.lease;
+        if hopeless || over || (!error.is_transient() && self.failures >= FAILURES_MAX) {
             self.stop(now, StopMode::Finish);
             self.fatal = Some(error);
             return;
@@ -788,6 +793,31 @@ mod tests {
             steps.stop(at(1), mode);
             assert_eq!(gives_back(&mut steps, at(1)), [lease], "{mode:?}");
         }
+    }
+
+    #[test]
+    fn a_store_that_stays_full_does_not_keep_a_worker_that_is_to_stop() {
+        let mut steps = hungry();
+        steps.stop(at(1), StopMode::Grace);
+        let full = || StoreError::Full("no room".into());
+        let mut now = at(1);
+        for _ in 0..1000 {
+            match steps.next(now) {
+                Action::Renew(_) => steps.renewed(now, now, Err(full())),
+                Action::Deregister(_) => steps.deregistered(now, Err(full())),
+                Action::Rescue => steps.rescued(now, Ok(Vec::new())),
+                Action::Orders(_) => steps.ordered(now, Ok(Orders::default())),
+                Action::Recall => steps.recalled(Timestamp::from_millis(0), &[]),
+                Action::Wait(until) => now = until,
+                Action::End => {
+                    assert!(now >= at(0) + LEASE, "it gave up while it held its leases");
+                    assert!(matches!(steps.into_error(), Some(StoreError::Full(_))));
+                    return;
+                }
+                _ => {}
+            }
+        }
+        panic!("still there at {now:?}")
     }
 
     #[test]
