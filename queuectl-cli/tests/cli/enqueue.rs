@@ -1,5 +1,7 @@
 //! Every form in which a job can be handed in.
 
+use std::path::Path;
+
 use crate::support::{Place, seconds};
 
 #[test]
@@ -193,4 +195,27 @@ fn a_store_is_for_its_owner_alone() {
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&place.store()), 0o600);
     assert_eq!(mode(place.store().parent().unwrap()), 0o700);
+}
+
+#[test]
+fn a_moment_without_an_offset_is_on_the_local_clock() {
+    let place = Place::new();
+    // The first is a rule that needs no time zone database, the others are names in one.
+    for (zone, moment, utc) in [
+        ("IST-5:30", "2030-07-01 09:00", "2030-07-01T03:30:00.000Z"),
+        ("Europe/Berlin", "2030-07-01T09:00", "2030-07-01T07:00:00.000Z"),
+        ("Europe/Berlin", "2030-01-01T09:00", "2030-01-01T08:00:00.000Z"),
+    ] {
+        if zone.contains('/') && !Path::new("/usr/share/zoneinfo").join(zone).exists() {
+            continue;
+        }
+        let here = |args: &[&str]| {
+            let output = place.command(args).env("TZ", zone).output().unwrap();
+            assert!(output.status.success(), "{args:?}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let id = here(&["enqueue", "-q", "true", "--at", moment]);
+        assert_eq!(place.job(id.trim())["run_at"], utc, "{zone}");
+        assert!(here(&["show", id.trim()]).contains(" 09:00:00 +"), "{zone}");
+    }
 }
