@@ -155,10 +155,16 @@ pub(crate) struct Enqueue {
     #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
     pub(crate) priority: Option<i16>,
     /// Wait so long before the first attempt: 90s, 2h30m
-    #[arg(long, short, value_name = "DURATION", conflicts_with = "at")]
+    #[arg(
+        long,
+        short,
+        value_name = "DURATION",
+        conflicts_with = "at",
+        allow_negative_numbers = true
+    )]
     pub(crate) delay: Option<String>,
     /// Not before this moment: 2026-01-31T09:00
-    #[arg(long, visible_alias = "run-at", value_name = "MOMENT")]
+    #[arg(long, visible_alias = "run-at", value_name = "MOMENT", allow_negative_numbers = true)]
     pub(crate) at: Option<String>,
     /// Add only if no living job has this key
     #[arg(long, value_name = "KEY")]
@@ -179,7 +185,7 @@ pub(crate) struct Shape {
           value_parser = clap::value_parser!(u32).range(0..=RETRIES_MAX as i64))]
     pub(crate) retries: Option<u32>,
     /// Time limit of one attempt [default: the setting worker-timeout]
-    #[arg(long, short, value_name = "DURATION")]
+    #[arg(long, short, value_name = "DURATION", allow_negative_numbers = true)]
     pub(crate) timeout: Option<String>,
     /// Delays between attempts: exponential:2, constant:30s, linear:10s, table:1s,5s,1m
     #[arg(long, value_name = "POLICY")]
@@ -213,7 +219,8 @@ pub(crate) struct Run {
     #[arg(last = true, value_name = "ARGV")]
     pub(crate) argv: Vec<String>,
     /// How many run at once [default: the number of processors]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) count: Option<u16>,
     #[command(flatten)]
     pub(crate) shape: Shape,
@@ -242,7 +249,7 @@ The first Ctrl-C or TERM lets running jobs finish within the setting `grace`; th
 them at once. What did not finish runs again, without the loss of an attempt.")]
 pub(crate) struct WorkerStart {
     /// How many jobs run at once
-    #[arg(long, short, value_name = "N", default_value_t = 1,
+    #[arg(long, short, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) count: u16,
     /// Only from these queues; may be repeated
@@ -273,7 +280,7 @@ pub(crate) struct WorkerStop {
     #[arg(long)]
     pub(crate) now: bool,
     /// Wait for it no longer than this
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
     pub(crate) timeout: Option<String>,
 }
 
@@ -293,10 +300,10 @@ pub(crate) struct List {
     #[arg(long, short, value_name = "STATE", value_delimiter = ',')]
     pub(crate) state: Vec<String>,
     /// Only jobs created before this moment, or longer ago than this duration
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub(crate) before: Option<String>,
     /// Only jobs created after this moment, or within this duration
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub(crate) after: Option<String>,
     /// The order
     #[arg(long, value_enum, value_name = "BY", default_value_t = SortBy::Created)]
@@ -324,7 +331,13 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "NAME")]
     pub(crate) tag: Option<String>,
     /// At most so many jobs; 0 for all
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "N",
+        default_value_t = 100,
+        allow_negative_numbers = true
+    )]
     pub(crate) limit: usize,
 }
 
@@ -369,7 +382,7 @@ pub(crate) struct Logs {
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Which attempt, counted over the job's whole life [default: the newest]
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
     pub(crate) attempt: Option<i64>,
     /// Go on until the attempt has ended
     #[arg(long, short)]
@@ -398,7 +411,7 @@ pub(crate) struct Wait {
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
     /// Give up after so long
-    #[arg(long, short, value_name = "DURATION")]
+    #[arg(long, short, value_name = "DURATION", allow_negative_numbers = true)]
     pub(crate) timeout: Option<String>,
 }
 
@@ -516,6 +529,7 @@ pub(crate) enum ConfigCommand {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -577,6 +591,28 @@ mod tests {
             let words = ["queuectl"].iter().chain(line);
             let parsed = Args::try_parse_from(words);
             assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value_that_is_refused_not_an_option() {
+        // For what is no option clap suggests `-- -5`, which here is a program to run.
+        for line in [
+            &["enqueue", "x", "--delay", "-5"][..],
+            &["enqueue", "x", "--at", "-5"],
+            &["enqueue", "x", "--timeout", "-5"],
+            &["run", "x", "--count", "-5"],
+            &["worker", "start", "--count", "-5"],
+            &["worker", "stop", "--timeout", "-5"],
+            &["wait", "q1", "--timeout", "-5"],
+            &["list", "--limit", "-5"],
+            &["list", "--after", "-5"],
+            &["logs", "q1", "--attempt", "-5"],
+        ] {
+            let words = ["queuectl"].iter().chain(line);
+            if let Err(error) = Args::try_parse_from(words) {
+                assert_eq!(error.kind(), ErrorKind::ValueValidation, "{line:?}: {error}");
+            }
         }
     }
 
