@@ -35,6 +35,12 @@ impl CliError {
         self
     }
 
+    /// Says first where it went wrong.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        self.sentence = format!("{place}: {}", self.sentence);
+        self
+    }
+
     /// Adds the causes of the error, the nearest first.
     pub(crate) fn because(mut self, error: &dyn Error) -> Self {
         let mut cause = Some(error);

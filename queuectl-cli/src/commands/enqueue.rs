@@ -156,8 +156,10 @@ fn many(session: &Session, args: &Enqueue, options: &JobSpec) -> Result<Exit, Cl
         refuse_bad(session, &source, &read.bad)?;
     }
     let store = session.store_path()?.open_or_create()?;
-    let (jobs, taken) = free(&store, args, read.jobs)?;
-    for bad in read.bad.iter().chain(&taken) {
+    let Free { numbers, jobs, taken } = free(&store, args, &source, read.jobs)?;
+    let mut skipped: Vec<&BadLine> = read.bad.iter().chain(&taken).collect();
+    skipped.sort_by_key(|bad| bad.number);
+    for bad in &skipped {
         session.ui.note(format_args!(
             "skipped line {}: {}",
             bad.number,
@@ -167,7 +169,8 @@ fn many(session: &Session, args: &Enqueue, options: &JobSpec) -> Result<Exit, Cl
     let mut added = Vec::with_capacity(jobs.len());
     for batch in jobs.chunks(BATCH_LEN_MAX) {
         let told = store.enqueue(batch).map_err(|error| {
-            let error = CliError::from(error);
+            let lines = numbers.iter().copied().zip(&jobs).skip(added.len());
+            let error = of_line(error, &source, lines);
             match added.len() {
                 0 => error,
                 done => error.hint(format!(
@@ -178,7 +181,6 @@ fn many(session: &Session, args: &Enqueue, options: &JobSpec) -> Result<Exit, Cl
         })?;
         added.extend(told);
     }
-    let skipped: Vec<&BadLine> = read.bad.iter().chain(&taken).collect();
     print(session, args, &added, &skipped)
 }
 
@@ -207,33 +209,64 @@ fn refuse_bad(session: &Session, source: &str, bad: &[BadLine]) -> Result<(), Cl
     Err(CliError::usage(sentence).hint(hint))
 }
 
+/// The jobs of a file that the store can take.
+struct Free {
+    /// The line of each.
+    numbers: Vec<usize>,
+    jobs: Vec<NewJob>,
+    /// The lines that it would not take.
+    taken: Vec<BadLine>,
+}
+
 /// The jobs whose ids are free. More jobs than one call takes are enqueued by several calls, and
 /// the later ones must not fail for a reason that can be known before the first.
 fn free(
     store: &dyn Store,
     args: &Enqueue,
+    source: &str,
     jobs: Vec<(usize, NewJob)>,
-) -> Result<(Vec<NewJob>, Vec<BadLine>), CliError> {
+) -> Result<Free, CliError> {
     let mut taken = Vec::new();
     let several = jobs.len() > BATCH_LEN_MAX;
     if !several && !args.skip_invalid {
-        return Ok((jobs.into_iter().map(|(_, job)| job).collect(), taken));
+        let (numbers, jobs) = jobs.into_iter().unzip();
+        return Ok(Free { numbers, jobs, taken });
     }
     let mut earlier = HashSet::new();
-    let mut free = Vec::with_capacity(jobs.len());
+    let mut numbers = Vec::with_capacity(jobs.len());
+    let mut kept = Vec::with_capacity(jobs.len());
     for (number, job) in jobs {
         match obstacle(store, &job, &earlier)? {
             Some(error) if args.skip_invalid => {
                 taken.push(BadLine { number, refused: Refused::new(error.to_string()) })
             }
-            Some(error) => return Err(error.into()),
+            Some(error) => return Err(of_line(error, source, [(number, &job)])),
             None => {
                 earlier.extend(job.id.clone());
-                free.push(job);
+                numbers.push(number);
+                kept.push(job);
             }
         }
     }
-    Ok((free, taken))
+    Ok(Free { numbers, jobs: kept, taken })
+}
+
+/// What the store said, with the number of the line that it is about, if it is about one.
+fn of_line<'a>(
+    error: StoreError,
+    source: &str,
+    lines: impl IntoIterator<Item = (usize, &'a NewJob)>,
+) -> CliError {
+    let mut lines = lines.into_iter();
+    let line = match &error {
+        StoreError::DuplicateId(id) => lines.find(|(_, job)| job.id.as_ref() == Some(id)),
+        StoreError::NotFound(id) => lines.find(|(_, job)| job.after.contains(id)),
+        _ => None,
+    };
+    match line {
+        Some((number, _)) => CliError::from(error).within(&format!("line {number} of {source}")),
+        None => error.into(),
+    }
 }
 
 /// Why the store would not take this job after the earlier ones of the file.

@@ -219,3 +219,37 @@ fn a_moment_without_an_offset_is_on_the_local_clock() {
         assert!(here(&["show", id.trim()]).contains(" 09:00:00 +"), "{zone}");
     }
 }
+
+#[test]
+fn a_line_that_the_store_refuses_is_named_by_its_number() {
+    let place = Place::new();
+    place.ok(&["enqueue", "taken", "true"]);
+    let refused = |input: &str, code: i32, sentence: &str| {
+        let before = place.everything();
+        let said = place.feed(&["enqueue", "-"], input);
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.contains(sentence), "{said:?}");
+        assert_eq!(place.everything(), before);
+    };
+    let good = "{\"command\":\"true\"}\n";
+    let duplicate = format!("{good}{{\"id\":\"taken\",\"command\":\"true\"}}\n");
+    refused(&duplicate, 4, "line 2 of stdin: there is a job taken already");
+    let orphan = format!("{good}\n{{\"after\":[\"none\"],\"command\":\"true\"}}\n");
+    refused(&orphan, 3, "line 3 of stdin: there is no job none");
+    // More lines than one call to the store takes.
+    refused(&format!("{}{duplicate}", good.repeat(10_000)), 4, "line 10002 of stdin: ");
+}
+
+#[test]
+fn skipped_lines_are_told_in_the_order_of_the_file() {
+    let place = Place::new();
+    place.ok(&["enqueue", "taken", "true"]);
+    let said = place.feed(
+        &["enqueue", "-", "--skip-invalid", "--json"],
+        "{\"id\":\"taken\",\"command\":\"true\"}\nnope\n{\"id\":\"taken\",\"command\":\"true\"}\n",
+    );
+    let document: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let lines: Vec<_> = document["skipped"].as_array().unwrap().iter().collect();
+    let numbers: Vec<_> = lines.iter().map(|line| line["line"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
