@@ -12,6 +12,10 @@ use super::Refused;
 /// counts them from now. As a moment it is in 2001, as a delay 31 years.
 const EPOCH_SECONDS_MIN: f64 = 1e9;
 
+/// From this number on, a number counts no seconds: as a moment it is in the year 5138. Programs that
+/// count milliseconds since 1970 write such numbers.
+const EPOCH_MILLIS_MIN: f64 = 1e11;
+
 /// How times are read: what moment it is, and which clock is on the wall.
 #[derive(Debug, Clone)]
 pub(crate) struct When {
@@ -39,6 +43,10 @@ impl When {
 
     /// When a job may run, as a number: seconds from now, or a great number of them since 1970.
     pub(crate) fn start_in_seconds(&self, seconds: f64) -> Result<Start, Refused> {
+        if seconds >= EPOCH_MILLIS_MIN && seconds.is_finite() {
+            return Err(Refused::new(format!("{seconds} seconds since 1970 is too far away"))
+                .hint("a number counts seconds, not milliseconds"));
+        }
         if seconds >= EPOCH_SECONDS_MIN && seconds.is_finite() {
             // Casting saturates, and a timestamp holds itself within 1970 and 9999.
             return Ok(self.at(Timestamp::from_millis((seconds * 1000.0) as i64)));
@@ -141,6 +149,7 @@ mod tests {
             "-5s",
             "nan",
             "inf",
+            "1900000000000",
             "2030-13-01",
             "5 parsecs",
             "1e99s",
