@@ -51,6 +51,10 @@ fn form(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
         ([text], []) if text.trim_start().starts_with('{') => {
             Ok(job_json::parse(text, &session.when()).map_err(|refused| not_json(text, refused))?)
         }
+        ([text], []) if is_json_array(text) => {
+            Err(CliError::usage("a JSON array is neither a job nor a command")
+                .hint("write one JSON object a line, and hand them in with --file or -"))
+        }
         ([command], []) => Ok(shell(command)),
         ([id, command], []) => named(id, shell(command)),
         (words, argv) => {
@@ -68,6 +72,11 @@ fn form(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
             )))
         }
     }
+}
+
+/// `[ -f x ] && date` is a shell command; an array of jobs is not.
+fn is_json_array(text: &str) -> bool {
+    text.trim_start().starts_with('[') && serde_json::from_str::<serde_json::Value>(text).is_ok()
 }
 
 /// `{ date; }` is a shell command as well.

@@ -253,3 +253,14 @@ fn skipped_lines_are_told_in_the_order_of_the_file() {
     let numbers: Vec<_> = lines.iter().map(|line| line["line"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [1, 2, 3]);
 }
+
+#[test]
+fn an_array_of_jobs_is_not_taken_for_a_command() {
+    let place = Place::new();
+    let said = place.run(&["enqueue", r#"[{"command":"true"},{"command":"date"}]"#]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("--file or -"), "{said:?}");
+    assert_eq!(place.everything(), serde_json::Value::Null);
+    // The shell's test begins in the same way.
+    place.ok(&["enqueue", "[ -f x ] && date"]);
+}
