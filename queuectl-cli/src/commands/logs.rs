@@ -28,7 +28,8 @@ type Part = fn(&Report) -> &Captured;
 struct Document {
     schema_version: SchemaVersion,
     id: String,
-    attempt: AttemptView,
+    /// Nothing where there is no record of one.
+    attempt: Option<AttemptView>,
 }
 
 pub(crate) fn run(session: &Session, args: &Logs) -> Result<Exit, CliError> {
@@ -41,7 +42,7 @@ pub(crate) fn run(session: &Session, args: &Logs) -> Result<Exit, CliError> {
         match chosen(&store, &job, args)? {
             Some(attempt) => break attempt,
             None if args.follow && !job.state.is_terminal() => changes.wait(Duration::MAX),
-            None => return none_yet(session, &job),
+            None => return none_yet(session, &job, args.attempt),
         }
         job = super::show::job(&store, &id)?;
     };
@@ -49,7 +50,7 @@ pub(crate) fn run(session: &Session, args: &Logs) -> Result<Exit, CliError> {
         session.ui.document(&Document {
             schema_version: SchemaVersion,
             id: id.to_string(),
-            attempt: (&attempt).into(),
+            attempt: Some((&attempt).into()),
         })?;
         return Ok(Exit::DONE);
     }
@@ -109,14 +110,31 @@ fn chosen(store: &dyn Store, job: &Job, args: &Logs) -> Result<Option<Attempt>, 
     Ok(attempt)
 }
 
-fn none_yet(session: &Session, job: &Job) -> Result<Exit, CliError> {
-    if job.state == State::Completed {
-        // A success that wrote nothing leaves no record of its attempt.
-        session.ui.note("the job wrote nothing");
+fn none_yet(session: &Session, job: &Job, wanted: Option<i64>) -> Result<Exit, CliError> {
+    if let Some(number) = wanted {
+        let begun = usize::try_from(job.token.0).unwrap_or_default();
+        return Err(CliError::new(
+            Exit::NOT_FOUND,
+            format!("job {} has no attempt {number}", job.id),
+        )
+        .hint(match begun {
+            0 => format!("it is {} and has not run yet", job.state),
+            _ => format!("it has had {}: queuectl show {}", count(begun, "attempt"), job.id),
+        }));
+    }
+    if session.ui.json {
+        session.ui.document(&Document {
+            schema_version: SchemaVersion,
+            id: job.id.to_string(),
+            attempt: None,
+        })?;
         return Ok(Exit::DONE);
     }
-    session
-        .ui
-        .note(format_args!("job {} is {} and has not run yet; -f waits for it", job.id, job.state));
+    session.ui.note(match job.state {
+        // A success that wrote nothing leaves no record of its attempt.
+        State::Completed => "the job wrote nothing".to_owned(),
+        state if state.is_terminal() => format!("job {} is {state} and has not run", job.id),
+        state => format!("job {} is {state} and has not run yet; -f waits for it", job.id),
+    });
     Ok(Exit::DONE)
 }

@@ -221,3 +221,23 @@ fn colour_is_for_those_who_ask_for_it() {
     assert!(place.ok(&["list", "--color", "always"]).contains('\u{1b}'));
     assert!(!place.ok(&["list", "--color", "always", "--json"]).contains('\u{1b}'));
 }
+
+#[test]
+fn an_attempt_that_was_not_made_is_not_found() {
+    let place = Place::new();
+    place.ok(&["enqueue", "waiting", "true"]);
+    let said = place.run(&["logs", "waiting"]);
+    assert_eq!((said.code, said.out.as_str()), (0, ""));
+    assert!(place.json(&["logs", "waiting"])["attempt"].is_null());
+    assert_eq!(place.run(&["logs", "waiting", "--attempt", "1"]).code, 3);
+
+    place.run(&["run", "-r", "0", "exit 3"]);
+    let dead = place.json(&["dlq", "list"])["jobs"][0]["id"].as_str().unwrap().to_owned();
+    place.ok(&["logs", &dead, "--attempt", "1"]);
+    for follow in [&[][..], &["-f"], &["--json"]] {
+        let said = place.run(&[&["logs", &dead, "--attempt", "2"], follow].concat());
+        assert_eq!(said.code, 3, "{said:?}");
+        assert!(said.err.contains("has no attempt 2"), "{said:?}");
+        assert!(said.err.contains("it has had 1 attempt"), "{said:?}");
+    }
+}
