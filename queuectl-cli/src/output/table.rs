@@ -8,6 +8,10 @@ const GAP: &str = "  ";
 /// The least that a column is cut to.
 const COLUMN_WIDTH_MIN: usize = 8;
 
+/// The least that a column of short texts is cut to, where all else has given what it can: a user may
+/// choose ids of 64 characters, and the columns after them matter as well.
+const SHORT_WIDTH_MIN: usize = 16;
+
 /// A column.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
@@ -105,7 +109,7 @@ impl Table {
     }
 
     /// The width of each column: what its widest cell takes, less where a column may be cut and the
-    /// limit demands it. The widest columns give first.
+    /// limit demands it. The widest columns give first, those of short texts last.
     fn widths(&self, limit: Option<usize>) -> Vec<usize> {
         let mut widths: Vec<usize> = (0..self.columns.len())
             .map(|index| {
@@ -117,16 +121,22 @@ impl Table {
             return widths;
         };
         let gaps = GAP.len() * widths.len().saturating_sub(1);
-        loop {
-            let total: usize = widths.iter().sum::<usize>() + gaps;
-            let widest = (0..widths.len())
-                .filter(|&index| self.columns[index].flexible && widths[index] > COLUMN_WIDTH_MIN)
-                .max_by_key(|&index| widths[index]);
-            match widest {
-                Some(index) if total > limit => widths[index] -= 1,
-                _ => return widths,
+        let may_give = |index: usize, width: usize| {
+            let Column { right, flexible, .. } = self.columns[index];
+            [flexible && width > COLUMN_WIDTH_MIN, !right && width > SHORT_WIDTH_MIN]
+        };
+        for resort in [0, 1] {
+            while widths.iter().sum::<usize>() + gaps > limit {
+                let widest = (0..widths.len())
+                    .filter(|&index| may_give(index, widths[index])[resort])
+                    .max_by_key(|&index| widths[index]);
+                match widest {
+                    Some(index) => widths[index] -= 1,
+                    None => break,
+                }
             }
         }
+        widths
     }
 }
 
@@ -168,6 +178,17 @@ mod tests {
             }
         }
         assert!(jobs().render(Some(80), false).contains("echo hello"));
+    }
+
+    #[test]
+    fn a_long_id_does_not_push_the_other_columns_out() {
+        let mut table = jobs();
+        table.row(vec!["i".repeat(64).into(), "1".into(), "date".into(), "exit 3".into()]);
+        for limit in [40, 60, 80] {
+            let text = table.render(Some(limit), false);
+            assert!(text.contains("date") && text.contains("exit 3"), "{limit}: {text}");
+        }
+        assert!(table.render(None, false).contains(&"i".repeat(64)), "a pipe gets it whole");
     }
 
     #[test]
