@@ -18,13 +18,13 @@ use crate::input::job_spec::RETRIES_MAX;
     disable_help_subcommand = true,
     after_help = "\
 Examples:
-  queuectl run --retries 2 'echo hello' 'exit 3'    run commands here and see how they end
+  queuectl run --retries 2 'echo hello' 'exit 3'    run commands and see how
   queuectl enqueue 'echo hello'                     leave one for a worker
   queuectl worker start --count 4                   run what is enqueued
   queuectl status                                   see how things stand
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 the store cannot be used.
-`run` and `wait` end as the job did."
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict,
+5 the store cannot be used. `run` and `wait` end as the job did."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -68,14 +68,27 @@ pub(crate) enum Command {
     /// Run commands here as jobs, show how they go, and end as they did
     Run(Run),
     /// Start, stop and list workers
+    #[command(after_help = "\
+Examples:
+  queuectl worker start --count 4
+  queuectl worker list
+  queuectl worker stop")]
     #[command(subcommand)]
     Worker(Worker),
     /// Show how many jobs there are, and what the workers do
+    #[command(after_help = "\
+Examples:
+  queuectl status
+  queuectl status --json | jq .jobs.pending")]
     Status,
     /// List jobs
     #[command(visible_alias = "ls")]
     List(List),
     /// Show a job with every attempt
+    #[command(after_help = "\
+Examples:
+  queuectl show q1
+  queuectl show q1 --json | jq .attempts[-1].error")]
     Show {
         /// The job
         #[arg(value_name = "ID")]
@@ -86,6 +99,10 @@ pub(crate) enum Command {
     /// Wait until jobs have ended
     Wait(Wait),
     /// Cancel jobs; one that runs is stopped
+    #[command(after_help = "\
+Examples:
+  queuectl cancel q1 q2
+  queuectl cancel q1 --reason 'no longer needed'")]
     Cancel {
         /// The jobs
         #[arg(value_name = "ID", required = true)]
@@ -95,15 +112,28 @@ pub(crate) enum Command {
         reason: String,
     },
     /// Run jobs again now
+    #[command(after_help = "\
+Examples:
+  queuectl retry q1                   failed, dead, completed or cancelled")]
     Retry {
         /// The jobs
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
     },
     /// Look after the dead letter queue: jobs that failed for good
+    #[command(after_help = "\
+Examples:
+  queuectl dlq list
+  queuectl dlq show q1
+  queuectl dlq retry q1")]
     #[command(subcommand)]
     Dlq(Dlq),
     /// List, pause and resume queues
+    #[command(after_help = "\
+Examples:
+  queuectl queue list
+  queuectl queue pause mail
+  queuectl queue resume mail")]
     #[command(subcommand)]
     Queue(Queue),
     /// Show and change the store's settings
@@ -125,9 +155,10 @@ Examples:
   queuectl enqueue --file jobs.jsonl
   generate | queuectl enqueue -
 
-A job runs in the directory in which it was enqueued, with the worker's environment and what
---env adds. In JSON, a number given for a time is seconds; a string is a duration (\"90s\") or a
-moment (RFC 3339; without an offset, local time).")]
+A job runs in the directory in which it was enqueued, with the worker's
+environment and what --env adds. In JSON, a number given for a time is seconds;
+a string is a duration (\"90s\") or a moment (RFC 3339; without an offset, local
+time).")]
 pub(crate) struct Enqueue {
     /// A shell command; an id and a shell command; a JSON object; or - for JSON lines from stdin
     #[arg(value_name = "[ID] COMMAND")]
@@ -209,8 +240,8 @@ Examples:
   queuectl run -- ls -l
   find . -name '*.png' -printf 'optipng %p\\n' | queuectl run -c 4
 
-The jobs are in the store before the first one runs. Whatever ends this program, those that are
-left can be continued by a worker of their queue.")]
+The jobs are in the store before the first one runs. Whatever ends this program,
+those that are left can be continued by a worker of their queue.")]
 pub(crate) struct Run {
     /// Shell commands, a job each [default: one per line of stdin]
     #[arg(value_name = "COMMAND")]
@@ -233,6 +264,10 @@ pub(crate) enum Worker {
     /// Stop workers when their jobs have ended, and wait for it
     Stop(WorkerStop),
     /// List workers
+    #[command(after_help = "\
+Examples:
+  queuectl worker list
+  queuectl worker list --json | jq -r .workers[].log")]
     #[command(visible_alias = "ls")]
     List,
 }
@@ -243,10 +278,11 @@ Examples:
   queuectl worker start
   queuectl worker start --count 4 --queue mail,default
   queuectl worker start --drain       end when nothing is left to do
-  queuectl worker start --detach      in the background; stop it with `queuectl worker stop`
+  queuectl worker start --detach      in the background, until `worker stop`
 
-The first Ctrl-C or TERM lets running jobs finish within the setting `grace`; the second stops
-them at once. What did not finish runs again, without the loss of an attempt.")]
+The first Ctrl-C or TERM lets running jobs finish within the setting `grace`;
+the second stops them at once. What did not finish runs again, without the loss
+of an attempt.")]
 pub(crate) struct WorkerStart {
     /// How many jobs run at once
     #[arg(long, short, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
@@ -400,8 +436,8 @@ pub(crate) struct Logs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-For one job, the exit code is the job's own: 128+n for a signal, 124 for a timeout. For several it
-is 0, or the number that did not complete, up to 100.
+For one job, the exit code is the job's own: 128+n for a signal, 124 for a
+timeout. For several it is 0, or the number that did not complete, up to 100.
 
 Examples:
   queuectl wait q1 && deploy
@@ -418,11 +454,18 @@ pub(crate) struct Wait {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dlq {
     /// List dead jobs
+    #[command(after_help = "\
+Examples:
+  queuectl dlq list
+  queuectl dlq list --queue mail --limit 10")]
     #[command(visible_alias = "ls")]
     List(Filter),
     /// Run dead jobs again now, with their attempts counted from zero
     Retry(DlqRetry),
     /// Show a dead job with every attempt
+    #[command(after_help = "\
+Examples:
+  queuectl dlq show q1")]
     Show {
         /// The job
         #[arg(value_name = "ID")]
@@ -451,6 +494,10 @@ pub(crate) struct DlqRetry {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl dlq purge q1
+  queuectl dlq purge --all")]
 pub(crate) struct DlqPurge {
     /// The jobs
     #[arg(value_name = "ID", required_unless_present = "all")]
@@ -463,15 +510,24 @@ pub(crate) struct DlqPurge {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Queue {
     /// List queues
+    #[command(after_help = "\
+Examples:
+  queuectl queue list")]
     #[command(visible_alias = "ls")]
     List,
     /// Run nothing more from queues; jobs that run go on
+    #[command(after_help = "\
+Examples:
+  queuectl queue pause mail")]
     Pause {
         /// The queues
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
     /// Run jobs from queues again
+    #[command(after_help = "\
+Examples:
+  queuectl queue resume mail")]
     Resume {
         /// The queues
         #[arg(value_name = "NAME", required = true)]
@@ -500,15 +556,26 @@ pub(crate) struct Config {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// List every setting
+    #[command(after_help = "\
+Examples:
+  queuectl config list")]
     #[command(visible_alias = "ls")]
     List,
     /// Show a setting
+    #[command(after_help = "\
+Examples:
+  queuectl config get max-retries
+  queuectl config get all")]
     Get {
         /// The setting, or all
         #[arg(value_name = "KEY", default_value = "all", hide_default_value = true)]
         key: String,
     },
     /// Change a setting
+    #[command(after_help = "\
+Examples:
+  queuectl config set max-retries 5
+  queuectl config set worker-timeout 30m")]
     Set {
         /// The setting
         #[arg(value_name = "KEY")]
@@ -518,6 +585,9 @@ pub(crate) enum ConfigCommand {
         value: String,
     },
     /// Return a setting to its default
+    #[command(after_help = "\
+Examples:
+  queuectl config unset max-retries")]
     #[command(visible_alias = "reset")]
     Unset {
         /// The setting
@@ -532,6 +602,67 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
+
+    /// Each command that is not hidden, with those below it.
+    fn commands(above: &clap::Command) -> Vec<clap::Command> {
+        let below = above.get_subcommands().filter(|command| !command.is_hide_set());
+        std::iter::once(above.clone()).chain(below.flat_map(commands)).collect()
+    }
+
+    fn after_help(command: &clap::Command) -> String {
+        command.get_after_help().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The words of an example, as a shell would split them; what is after a gap of two spaces
+    /// explains it.
+    fn words(example: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        let (mut word, mut quote) = (None, None);
+        let mut characters = example.chars().peekable();
+        while let Some(character) = characters.next() {
+            match (quote, character) {
+                (Some(open), _) if open == character => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(character);
+                    word.get_or_insert_with(String::new);
+                }
+                (None, '|' | '&' | '>') => break,
+                (None, ' ') => {
+                    words.extend(word.take());
+                    if characters.peek() == Some(&' ') {
+                        break;
+                    }
+                }
+                _ => word.get_or_insert_with(String::new).push(character),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_help_text_has_examples_that_can_be_typed() {
+        for command in commands(&Args::command()) {
+            let help = after_help(&command);
+            let examples =
+                help.lines().filter_map(|line| Some(line.find("queuectl ")?).map(|at| &line[at..]));
+            let examples: Vec<&str> = examples.filter(|_| help.contains("Examples:")).collect();
+            assert!(!examples.is_empty(), "{} has none", command.get_name());
+            for example in examples {
+                let parsed = Args::try_parse_from(words(example));
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_laid_out_by_hand_fits_a_terminal_of_80_columns() {
+        for command in commands(&Args::command()) {
+            for line in after_help(&command).lines() {
+                assert!(line.len() <= 80, "{}: {line}", command.get_name());
+            }
+        }
+    }
 
     fn enqueue(line: &[&str]) -> Enqueue {
         let words = ["queuectl", "enqueue"].iter().chain(line);
