@@ -15,7 +15,6 @@ use crate::input::job_spec::RETRIES_MAX;
     about,
     subcommand_required = true,
     arg_required_else_help = true,
-    disable_help_subcommand = true,
     after_help = "\
 Examples:
   queuectl run --retries 2 'echo hello' 'exit 3'    run commands and see how
@@ -744,6 +743,14 @@ mod tests {
             if let Err(error) = Args::try_parse_from(words) {
                 assert_eq!(error.kind(), ErrorKind::ValueValidation, "{line:?}: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn help_is_a_command_as_well() {
+        for line in [&["help"][..], &["help", "enqueue"], &["help", "worker", "start"]] {
+            let shown = Args::try_parse_from(["queuectl"].iter().chain(line)).unwrap_err();
+            assert_eq!(shown.kind(), ErrorKind::DisplayHelp, "{line:?}");
         }
     }
 
