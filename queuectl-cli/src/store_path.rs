@@ -22,6 +22,11 @@ pub(crate) struct StorePath(PathBuf);
 impl StorePath {
     /// The store that the user named, or the user's own one.
     pub(crate) fn find(named: Option<&OsStr>) -> Result<Self, CliError> {
+        // The variable may be set to nothing; the option is not, except by a variable that is missing.
+        let by_option = || std::env::var_os("QUEUECTL_STORE").is_none_or(|name| !name.is_empty());
+        if named.is_some_and(OsStr::is_empty) && by_option() {
+            return Err(CliError::usage("--store names no file").hint("--store PATH"));
+        }
         let path = match named.filter(|name| !name.is_empty()) {
             Some(name) => file_of(name)?,
             None => default_file(std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"))

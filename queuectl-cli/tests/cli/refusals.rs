@@ -131,3 +131,22 @@ fn help_has_examples() {
         assert!(place.ok(args).contains("Examples:"), "{args:?}");
     }
 }
+
+#[test]
+fn a_store_without_a_name_is_not_the_users_own() {
+    let place = Place::new();
+    let home = place.dir().join("home");
+    let said = |args: &[&str], variable: Option<&str>| {
+        let mut command = place.command(args);
+        command.env("XDG_DATA_HOME", &home).env_remove("QUEUECTL_STORE");
+        command.envs(variable.map(|value| ("QUEUECTL_STORE", value))).output().unwrap()
+    };
+    for variable in [None, Some("/somewhere/else")] {
+        let refused = said(&["--store", "", "enqueue", "true"], variable);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
+    assert!(!home.exists());
+    // A variable that is set to nothing is one that is not set.
+    assert!(said(&["enqueue", "true"], Some("")).status.success());
+    assert!(home.join("queuectl/queue.db").exists());
+}
