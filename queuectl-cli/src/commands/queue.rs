@@ -1,7 +1,7 @@
 //! `queue`: lists, pauses and resumes queues.
 
-use queuectl_core::State;
 use queuectl_core::store::Store;
+use queuectl_core::{Name, State};
 use serde::Serialize;
 
 use super::names;
@@ -59,8 +59,17 @@ fn pause(session: &Session, queues: &[String], paused: bool) -> Result<Exit, Cli
     let queues = names("queue", queues)?;
     let path = session.store_path()?;
     let store = if paused { path.open_or_create()? } else { path.open()? };
+    let known = by_queue(&store.counts()?, &store.queues()?);
+    let is_known = |queue: &Name| known.iter().any(|other| other.name == *queue);
+    if !paused && let Some(queue) = queues.iter().find(|queue| !is_known(queue)) {
+        return Err(CliError::new(Exit::NOT_FOUND, format!("there is no queue {queue}"))
+            .hint("queuectl queue list"));
+    }
     for queue in &queues {
         store.pause(queue, paused)?;
+        if !is_known(queue) {
+            session.ui.tell(format_args!("no job has been in the queue {queue} yet"));
+        }
     }
     if session.ui.json {
         return list(session);

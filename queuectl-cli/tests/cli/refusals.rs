@@ -150,3 +150,17 @@ fn a_store_without_a_name_is_not_the_users_own() {
     assert!(said(&["enqueue", "true"], Some("")).status.success());
     assert!(home.join("queuectl/queue.db").exists());
 }
+
+#[test]
+fn a_queue_that_is_mistyped_does_not_go_unnoticed() {
+    let place = Place::new();
+    place.ok(&["enqueue", "true", "--queue", "mail"]);
+    let said = place.run(&["queue", "resume", "mail", "mial"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("there is no queue mial"), "{said:?}");
+    // One may pause a queue before its first job, but is told.
+    let said = place.run(&["queue", "pause", "mail", "later"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("queue later yet") && !said.err.contains("mail"), "{said:?}");
+    place.ok(&["queue", "resume", "mail", "later"]);
+}
