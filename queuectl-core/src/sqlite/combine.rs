@@ -98,7 +98,18 @@ impl Combiner {
     ) -> Result<T, StoreError> {
         let mut lead = Lead { combiner: self, followers: Vec::new(), passed_on: false };
         let mut writer = lock(&self.writer);
-        let mut tx = writer.begin()?;
+        let mut tx = match writer.begin() {
+            Ok(tx) => tx,
+            Err(error) => {
+                // Those who have come meanwhile would fail as well, each after as long a wait, one
+                // after the other.
+                lead.take_everyone();
+                for waiting in lead.followers.drain(..) {
+                    waiting.conclude(Some(error.repeated()));
+                }
+                return Err(error);
+            }
+        };
         // Taken only now, when the transaction is open: the wait for it was time to gather.
         lead.take_followers();
         let own = if lead.followers.is_empty() {
@@ -146,6 +157,10 @@ impl Lead<'_> {
         let ready = line.waiting.iter().take(SHARED_MAX).take_while(|next| next.can_be_led());
         let count = ready.count();
         self.followers = line.waiting.drain(..count).collect();
+    }
+
+    fn take_everyone(&mut self) {
+        self.followers = lock(&self.combiner.line).waiting.drain(..).collect();
     }
 
     fn pass_on(&mut self) {

@@ -35,6 +35,20 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// The same error for another caller: no transaction could be opened for either.
+    pub(super) fn repeated(&self) -> Self {
+        match self {
+            StoreError::Busy(error) => StoreError::Busy(error.to_string().into()),
+            StoreError::Full(error) => StoreError::Full(error.to_string().into()),
+            StoreError::ReadOnly(error) => StoreError::ReadOnly(error.to_string().into()),
+            StoreError::Corrupt(error) => StoreError::Corrupt(error.to_string().into()),
+            StoreError::Replaced(path) => StoreError::Replaced(path.clone()),
+            other => StoreError::Other(other.to_string().into()),
+        }
+    }
+}
+
 /// What a failed COMMIT means for those who wait for it. With the database still locked by others,
 /// or full, SQLite has rolled everything back and knows it. Any other failure may have happened
 /// after the bytes had reached the file: recovery may bring the "failed" write back.
