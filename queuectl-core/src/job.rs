@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::backoff::BackoffPolicy;
 use crate::clock::Timestamp;
-use crate::id::{InvalidName, JobId, JobKey, Lease, Name, Token, WorkerKey};
+use crate::id::{CHOSEN_KEY_MAX, InvalidName, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::state::State;
 
 /// The queue of a job whose enqueuer names none.
@@ -168,6 +168,9 @@ impl NewJob {
     /// [`InvalidJob::Name`] if the text is not an id.
     pub fn id(mut self, id: &str) -> Result<Self, InvalidJob> {
         let parsed = id.parse().map_err(|source| InvalidJob::Name { field: "id", source })?;
+        if matches!(parsed, JobId::Auto(JobKey(number)) if number > CHOSEN_KEY_MAX) {
+            return Err(InvalidJob::NumberTooLarge { id: parsed });
+        }
         self.id = Some(parsed);
         Ok(self)
     }
@@ -287,6 +290,12 @@ pub enum InvalidJob {
         /// Its size in bytes.
         len: usize,
     },
+    /// The id has the form of those that the store gives, and would leave it few numbers to give.
+    #[error("id: {id} is too large a number; the largest that can be chosen is q{CHOSEN_KEY_MAX}")]
+    NumberTooLarge {
+        /// The id.
+        id: JobId,
+    },
     /// A shell job cannot be run as it is asked for; the text says which part and why.
     #[error("{0}")]
     Shell(String),
@@ -402,4 +411,21 @@ pub struct Job {
     pub result: Option<Json>,
     /// What the handler last said of its progress.
     pub progress: Option<Json>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_chosen_number_leaves_the_store_without_numbers() {
+        let job = || NewJob::new("k", &()).unwrap();
+        assert!(job().id("q999999999999999").is_ok());
+        for id in ["q1000000000000000", "q9223372036854775807"] {
+            let refused = job().id(id).unwrap_err();
+            assert!(matches!(refused, InvalidJob::NumberTooLarge { .. }), "{refused}");
+            // What the store gave after the largest chosen number is an id all the same.
+            assert!(id.parse::<JobId>().is_ok());
+        }
+    }
 }

@@ -286,8 +286,9 @@ impl Stepper {
         let runners: Vec<_> = (0..self.registration.workers)
             .map_while(|_| self.runner.clone().spawn().ok())
             .collect();
-        if runners.is_empty() {
-            self.steps.stop(self.clock.boot(), StopMode::Now);
+        if runners.len() < self.registration.workers {
+            // Jobs would be claimed for workers that have no thread to run them.
+            self.steps.stop(self.clock.boot(), StopMode::Finish);
         }
         let (fence, clock) = (Arc::clone(&self.fence), Arc::clone(&self.clock));
         // Without the thread, the steps still look between two calls of the store.
