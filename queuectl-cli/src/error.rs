@@ -46,10 +46,16 @@ impl CliError {
         let mut cause = Some(error);
         while let Some(error) = cause {
             let said = error.to_string();
-            // Errors that quote their source in their own sentence would say it twice.
-            if !self.sentence.contains(&said) {
-                self.sentence.push_str(": ");
-                self.sentence.push_str(&said);
+            // Errors that quote their source in their own sentence would say it twice, and SQLite's
+            // say nothing new but their number.
+            let (code, rest) = said
+                .strip_prefix("Error code ")
+                .and_then(|numbered| numbered.split_once(": "))
+                .map_or((None, said.as_str()), |(code, rest)| (Some(code), rest));
+            match (self.sentence.contains(rest), code) {
+                (true, Some(code)) => self.sentence.push_str(&format!(" (SQLite code {code})")),
+                (true, None) => {}
+                (false, _) => self.sentence.push_str(&format!(": {said}")),
             }
             cause = error.source();
         }
@@ -110,6 +116,9 @@ impl From<StoreError> for CliError {
             }
             StoreError::Busy(_) => (Exit::STORE, Some("try again")),
             StoreError::Full(_) => (Exit::STORE, Some("make room on the disk, then try again")),
+            StoreError::ReadOnly(_) => {
+                (Exit::STORE, Some("its file and the folder it is in must be writable"))
+            }
             StoreError::Unknown(_) => {
                 (Exit::STORE, Some("look with `queuectl list` before you try again"))
             }
@@ -154,6 +163,15 @@ mod tests {
         assert_eq!(message.matches("disk is full").count(), 1);
         assert!(message.contains(r"a\x1b[2Jb"), "{message}");
         assert!(!message.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn of_what_sqlite_says_twice_the_number_is_kept() {
+        let numbered = io::Error::other("Error code 4874: disk I/O error");
+        let told =
+            CliError::new(Exit::STORE, "cannot open q.db: disk I/O error").because(&numbered);
+        let message = told.message().unwrap();
+        assert_eq!(message, "cannot open q.db: disk I/O error (SQLite code 4874)");
     }
 
     #[test]

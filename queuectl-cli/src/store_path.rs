@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use queuectl_core::{OpenError, SqliteOptions, SqliteStore};
+use rustix::fs::Access;
+use rustix::io::Errno;
 
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -92,8 +94,21 @@ impl StorePath {
             OpenError::Foreign(_) => {
                 told.hint("`--store PATH` and QUEUECTL_STORE name another file")
             }
-            _ => told,
+            _ => match self.trouble() {
+                Some(trouble) => told.hint(trouble),
+                None => told,
+            },
         }
+    }
+
+    /// What SQLite does not say about a file that it cannot open.
+    fn trouble(&self) -> Option<String> {
+        let access = Access::READ_OK | Access::WRITE_OK;
+        if matches!(rustix::fs::access(&self.0, access), Err(Errno::ACCESS)) {
+            return Some("you may not read and write it: it is its owner's alone".to_owned());
+        }
+        let room = rustix::fs::statvfs(self.0.parent()?).ok()?.f_bavail;
+        (room == 0).then(|| "the disk is full: make room, then try again".to_owned())
     }
 }
 
