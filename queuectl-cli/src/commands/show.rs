@@ -44,7 +44,8 @@ pub(crate) fn run(session: &Session, id: &JobId) -> Result<Exit, CliError> {
         return Ok(Exit::DONE);
     }
     let now = session.now();
-    let mut page = record(&job, now, session.ui.colour);
+    let parents = parents(&store, &job)?;
+    let mut page = record(&job, &parents, now, session.ui.colour);
     for attempt in &attempts {
         page.push('\n');
         page.push_str(&attempt_text(attempt, now, session.ui.colour));
@@ -57,7 +58,20 @@ pub(crate) fn run(session: &Session, id: &JobId) -> Result<Exit, CliError> {
     Ok(Exit::DONE)
 }
 
-fn record(job: &Job, now: Timestamp, colour: bool) -> String {
+/// The jobs that it waits for, with their states: one that is dead holds it up until it is retried.
+fn parents(store: &dyn Store, job: &Job) -> Result<Vec<String>, CliError> {
+    let mut parents = Vec::with_capacity(job.waits_for.len());
+    for id in &job.waits_for {
+        parents.push(match store.job(id)?.map(|parent| parent.state) {
+            Some(State::Dead) => format!("{id} (dead: queuectl dlq retry {id})"),
+            Some(state) => format!("{id} ({state})"),
+            None => id.to_string(),
+        });
+    }
+    Ok(parents)
+}
+
+fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String {
     let mut page = String::new();
     let mut field = |name: &str, value: String| {
         if !value.is_empty() {
@@ -100,7 +114,6 @@ fn record(job: &Job, now: Timestamp, colour: bool) -> String {
     }
     field("unique key", line(job.unique_key.as_deref().unwrap_or_default()).to_string());
     field("tags", names(&job.tags));
-    let parents: Vec<String> = job.waits_for.iter().map(ToString::to_string).collect();
     field("waits for", parents.join(", "));
     field("enqueued", moment(job.created_at));
     match job.state {

@@ -241,3 +241,13 @@ fn an_attempt_that_was_not_made_is_not_found() {
         assert!(said.err.contains("it has had 1 attempt"), "{said:?}");
     }
 }
+
+#[test]
+fn a_job_that_waits_for_a_dead_one_says_so() {
+    let place = Place::new();
+    place.ok(&["enqueue", "first", "exit 1", "--retries", "0"]);
+    place.ok(&["enqueue", "second", "true", "--after", "first"]);
+    assert!(place.ok(&["show", "second"]).contains("first (pending)"));
+    place.ok(&["worker", "start", "--drain"]);
+    assert!(place.ok(&["show", "second"]).contains("first (dead: queuectl dlq retry first)"));
+}
