@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Report};
 use crate::clock::Timestamp;
-use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
+use crate::id::{JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::state::{RefusedTransition, State};
@@ -117,7 +117,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Finds workers that are dead (their process is gone, their lease has ended, or the machine has
     /// been restarted since) and frees their jobs: each becomes claimable at once, or dead if that was
     /// its last attempt, or cancelled if that was requested. The lost attempt stays spent and becomes
-    /// part of the history. Says what was freed.
+    /// part of the history. Says what was freed. What the attempts of a job that will run again left
+    /// is ended by whoever claims it; of one that will not, by whoever made this call.
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError>;
 
     /// Records what running attempts say of their progress; returns the leases that are no longer
@@ -368,6 +369,10 @@ pub struct Rescued {
     pub lease: Lease,
     /// The worker that held it.
     pub worker: WorkerKey,
+    /// The job's kind: whose handler knows how to end what was left.
+    pub kind: Name,
+    /// The first token whose attempt may have left something running.
+    pub lost_from: Token,
     /// Where the job stands now.
     pub state: State,
 }

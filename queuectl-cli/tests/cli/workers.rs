@@ -101,6 +101,27 @@ fn a_worker_in_the_background_is_there_when_it_says_so() {
     until("the process is gone", || !Path::new("/proc").join(&pid).exists() || zombie(&pid));
 }
 
+/// The kernel ends the command with its worker, but not what the command has started. Where the job
+/// will not run again, nobody would come to clean up before its next attempt.
+#[test]
+fn nothing_is_left_running_of_a_job_that_died_with_its_worker() {
+    let place = Place::new();
+    let worker = place.worker(&[]);
+    place.ok(&[
+        "enqueue",
+        "job1",
+        "sleep 300 & echo $! > pid.new; mv pid.new pid; wait",
+        "-r",
+        "0",
+    ]);
+    until("the job runs", || place.dir().join("pid").exists());
+    let pid = std::fs::read_to_string(place.dir().join("pid")).unwrap().trim().to_owned();
+    worker.signal(Signal::KILL);
+    assert_eq!(place.worker(&["--drain"]).end(), 0);
+    assert_eq!(place.state("job1"), "dead");
+    assert!(!Path::new("/proc").join(&pid).exists() || zombie(&pid), "process {pid} lives on");
+}
+
 /// Whether the process has ended and nobody has asked how: in a container, init may not.
 fn zombie(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))

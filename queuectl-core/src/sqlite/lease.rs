@@ -202,9 +202,7 @@ pub(super) fn rescue(tx: &mut Tx<'_>, dead: &[Dead]) -> Result<Vec<Rescued>, Sto
             continue;
         }
         for lease in held(tx.connection(), worker)? {
-            if let Some(state) = settle::lose(tx, lease)? {
-                rescued.push(Rescued { lease, worker, state });
-            }
+            rescued.extend(settle::lose(tx, lease, worker)?);
         }
         tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
     }

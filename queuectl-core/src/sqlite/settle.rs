@@ -10,7 +10,7 @@ use crate::attempt::{Captured, Cause, Report};
 use crate::clock::Timestamp;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
 use crate::state::{Event, State, transition};
-use crate::store::{Settlement, StoreError, Verdict};
+use crate::store::{Rescued, Settlement, StoreError, Verdict};
 
 /// Applies the settlements; gives the leases that are no longer held.
 pub(super) fn settle(
@@ -181,8 +181,12 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Ends the attempt of a worker that died; gives the state in which its job is now.
-pub(super) fn lose(tx: &mut Tx<'_>, lease: Lease) -> Result<Option<State>, StoreError> {
+/// Ends the attempt of a worker that died.
+pub(super) fn lose(
+    tx: &mut Tx<'_>,
+    lease: Lease,
+    worker: WorkerKey,
+) -> Result<Option<Rescued>, StoreError> {
     let Some(held) = held(tx, lease)? else {
         return Ok(None);
     };
@@ -195,7 +199,11 @@ pub(super) fn lose(tx: &mut Tx<'_>, lease: Lease) -> Result<Option<State>, Store
     };
     let report =
         Report::failure(Cause::LeaseLost, "the worker died, or could not renew its lease in time");
-    finish(tx, lease, &held, &ending, held.started_at, Some(&report), true).map(Some)
+    let state = finish(tx, lease, &held, &ending, held.started_at, Some(&report), true)?;
+    let lane = tx.catalogue.lanes().iter().find(|lane| lane.lane == held.lane);
+    let kind = lane.map(|lane| lane.kind.clone()).ok_or_else(StoreError::abandoned)?;
+    let lost_from = held.lost_from.unwrap_or(lease.token);
+    Ok(Some(Rescued { lease, worker, kind, lost_from, state }))
 }
 
 /// Gives a job back that its worker will not run: the attempt does not count.

@@ -5,6 +5,7 @@
 //! way to carry out `Start`, beside the line; nothing else would change.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,11 +15,13 @@ use super::audience::{Audience, Told};
 use super::step::{Action, Plan, Steps, Summary};
 use crate::clock::{BootTime, Clock, Timestamp};
 use crate::handler::{Context, Finished, Handlers, StopCause, StopSignal};
-use crate::id::{Lease, Name, WorkerKey};
+use crate::id::{Lease, Name, Token, WorkerKey};
 use crate::job::{Claimed, Json};
 use crate::random;
 use crate::state::State;
-use crate::store::{ClaimRequest, Queues, Registration, StopMode, Store, StoreError, Waker};
+use crate::store::{
+    ClaimRequest, Queues, Registration, Rescued, StopMode, Store, StoreError, Waker,
+};
 
 /// The longest wait without looking at the clock: time passes on the boot clock also while the
 /// machine sleeps and no condition variable counts.
@@ -227,6 +230,8 @@ struct Stepper {
     line: Arc<Line>,
     fence: Arc<Fence>,
     runner: Runner,
+    /// Threads that end what lost attempts have left.
+    cleaning: Vec<JoinHandle<()>>,
 }
 
 impl Stepper {
@@ -262,6 +267,7 @@ impl Stepper {
             line,
             fence: Arc::default(),
             runner,
+            cleaning: Vec::new(),
         }
     }
 
@@ -302,9 +308,9 @@ impl Stepper {
         if let Ok(standing) = standing {
             let _ = standing.join();
         }
-        for runner in runners {
+        for thread in runners.into_iter().chain(self.cleaning) {
             // A handler's panic is caught where it happens; a thread has no other way to fail.
-            let _ = runner.join();
+            let _ = thread.join();
         }
         let summary = self.steps.summary();
         self.steps.into_error().map_or(Ok(summary), Err)
@@ -382,6 +388,10 @@ impl Stepper {
             }
             Action::Rescue => {
                 let answer = store.rescue();
+                if let Ok(rescued) = &answer {
+                    self.cleaning.retain(|cleaning| !cleaning.is_finished());
+                    self.cleaning.extend(self.runner.clean_up_after(rescued));
+                }
                 self.steps.rescued(now(), answer);
             }
             Action::Prune => {
@@ -479,6 +489,30 @@ impl Runner {
                 self.run(&job, signal);
             }
         })
+    }
+
+    /// Ends what the lost attempts of jobs left that will not run again: nobody else will come to it.
+    /// On a thread of its own, for it may take seconds, and the leases have to be renewed meanwhile.
+    fn clean_up_after(&self, rescued: &[Rescued]) -> Option<JoinHandle<()>> {
+        let ended: Vec<Rescued> =
+            rescued.iter().filter(|rescued| rescued.state.is_terminal()).cloned().collect();
+        if ended.is_empty() {
+            return None;
+        }
+        let handlers = Arc::clone(&self.handlers);
+        // If there is no thread to be had, or something will not die, a retry of the job by hand
+        // comes to it: the store remembers.
+        let cleaning = std::thread::Builder::new().name("queuectl-clean".into()).spawn(move || {
+            for Rescued { lease, kind, lost_from, .. } in ended {
+                if let Some(handler) = handlers.get(&kind) {
+                    let before = Token(lease.token.0 + 1);
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        handler.clean_up(lease.key, lost_from, before)
+                    }));
+                }
+            }
+        });
+        cleaning.ok()
     }
 
     fn run(&self, job: &Claimed, signal: Arc<StopSignal>) {

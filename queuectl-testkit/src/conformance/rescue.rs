@@ -17,7 +17,13 @@ pub fn a_job_is_freed_when_its_lease_has_ended(t: &mut Trial) {
     assert_eq!(t.state(&id), State::Processing);
     t.advance(secs(2));
     let rescued = t.store().rescue().unwrap();
-    let expected = Rescued { lease: claimed.lease, worker, state: State::Pending };
+    let expected = Rescued {
+        lease: claimed.lease,
+        worker,
+        kind: claimed.kind.clone(),
+        lost_from: claimed.lease.token,
+        state: State::Pending,
+    };
     assert_eq!(rescued, [expected]);
     let kept = t.job(&id);
     assert_eq!((kept.state, kept.worker, kept.attempts), (State::Pending, None, 1));
@@ -176,7 +182,13 @@ pub fn workers_of_a_process_that_is_gone_are_freed_after_reopening(t: &mut Trial
         return;
     }
     t.advance(LEASE + secs(1));
-    let expected = Rescued { lease: claimed.lease, worker, state: State::Pending };
+    let expected = Rescued {
+        lease: claimed.lease,
+        worker,
+        kind: claimed.kind.clone(),
+        lost_from: claimed.lease.token,
+        state: State::Pending,
+    };
     assert_eq!(t.store().rescue().unwrap(), [expected]);
 }
 

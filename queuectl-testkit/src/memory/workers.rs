@@ -151,9 +151,10 @@ impl Record {
         };
         let text = "the worker died, or could not renew its lease in time";
         self.end_attempt(Report::failure(Cause::LeaseLost, text), now);
-        self.lost_from = self.lost_from.or(Some(lease.token));
+        let lost_from = self.lost_from.unwrap_or(lease.token);
+        self.lost_from = Some(lost_from);
         self.happen(event, now)?;
-        let state = self.job.state;
-        Ok(worker.map(|worker| Rescued { lease, worker, state }))
+        let (state, kind) = (self.job.state, self.job.kind.clone());
+        Ok(worker.map(|worker| Rescued { lease, worker, kind, lost_from, state }))
     }
 }
