@@ -149,8 +149,7 @@ fn handlers(expected: usize) -> Result<(Handlers, Receiver<()>)> {
 /// Waits for the worker, whose every attempt must have completed its job.
 fn ran(worker: Worker, expected: usize) -> Result<()> {
     let summary = worker.wait()?;
-    let others =
-        summary.failed + summary.dead + summary.cancelled + summary.released + summary.lost;
+    let others = summary.failed + summary.dead + summary.cancelled + summary.lost;
     if (summary.completed, others) != (expected as u64, 0) {
         return Err(format!("the worker did {summary:?}, not {expected} jobs").into());
     }

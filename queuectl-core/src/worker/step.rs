@@ -33,7 +33,8 @@ const FAILURES_MAX: u32 = 5;
 const AHEAD_MAX: usize = 256;
 /// When nothing has moved for so long, jobs that are held in advance are given back.
 const SLOW: Duration = Duration::from_millis(100);
-/// A job that takes longer is not one to hold others behind.
+/// Only while jobs take less than this are others held behind them: a worker that dies spends an
+/// attempt of all that it holds, also of those that it has not begun.
 const QUICK: Duration = Duration::from_millis(1);
 
 /// One thing for a worker process to do. Each has a method of [`Steps`] that takes the answer.
@@ -181,6 +182,8 @@ pub struct Steps {
     changed: bool,
     /// How many jobs a worker holds at a time.
     ahead: usize,
+    /// How long attempts have taken of late.
+    typical: Option<Duration>,
     /// When attempts were last settled or claimed.
     moved_at: BootTime,
     next_due: Option<BootTime>,
@@ -217,6 +220,7 @@ impl Steps {
             hungry: true,
             changed: false,
             ahead: 1,
+            typical: None,
             moved_at: now,
             next_due: None,
             ordered_at: None,
@@ -535,9 +539,6 @@ impl Steps {
         if !settle.is_empty() || !exchanged.claimed.is_empty() {
             self.moved_at = now;
         }
-        // Only jobs that have been seen to take no time are worth holding in advance.
-        let took = |settlement: &Settlement| Some(self.held.get(&settlement.lease)?.took);
-        let quick = !settle.is_empty() && settle.iter().filter_map(took).all(|took| took <= QUICK);
         for settlement in settle {
             let lost = exchanged.refused.contains(&settlement.lease);
             self.settled(settlement, lost);
@@ -545,7 +546,7 @@ impl Steps {
         if wanted > 0 {
             let full = exchanged.claimed.len() >= wanted;
             self.hungry = full;
-            if full && quick {
+            if full && self.typical.is_some_and(|typical| typical < QUICK) {
                 self.ahead = (self.ahead * 2).min(AHEAD_MAX);
             }
             self.next_due = exchanged.next_due.map(|due| now + due);
@@ -639,7 +640,10 @@ impl Steps {
         };
         held.finished = true;
         held.took = took;
-        if took > QUICK && self.ahead > 1 {
+        // One that was held up for once says little, so each counts for a sixteenth.
+        let typical = self.typical.map_or(took, |typical| typical - typical / 16 + took / 16);
+        self.typical = Some(typical);
+        if typical >= QUICK && self.ahead > 1 {
             self.ahead = 1;
             self.recall = true;
         }
