@@ -1,11 +1,10 @@
 //! `list`: a table of jobs.
 
-use queuectl_core::store::{JobQuery, Sort, Store};
+use queuectl_core::store::{JobQuery, Queues, Sort, Store};
 use queuectl_core::{Job, JobId, State, Timestamp};
 use serde::Serialize;
 
 use super::name;
-use super::status::{is_private, paint};
 use crate::args::{Filter, List, ListColumn, SortBy};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -155,7 +154,7 @@ pub(super) fn useful(jobs: &[Job]) -> Vec<ListColumn> {
     // The queue of a run that is over tells nothing.
     if any(|job| {
         job.queue.as_str() != queuectl_core::DEFAULT_QUEUE
-            && !(is_private(&job.queue) && job.state.is_terminal())
+            && (Queues::All.include(&job.queue) || !job.state.is_terminal())
     }) {
         columns.push(C::Queue);
     }
@@ -203,7 +202,7 @@ fn column(column: &ListColumn) -> Column {
 fn cell(job: &Job, column: ListColumn, now: Timestamp) -> Cell {
     match column {
         ListColumn::Id => job.id.to_string().into(),
-        ListColumn::State => Cell(job.state.to_string(), paint(job.state)),
+        ListColumn::State => Cell(job.state.to_string(), Paint::of(job.state)),
         ListColumn::Queue => job.queue.to_string().into(),
         ListColumn::Kind => job.kind.to_string().into(),
         ListColumn::Priority => job.priority.to_string().into(),

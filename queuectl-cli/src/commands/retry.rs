@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use queuectl_core::store::Store;
+use queuectl_core::store::{Queues, Store};
 use queuectl_core::{JobId, Name};
 use serde::Serialize;
 
-use super::status::is_private;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::json::SchemaVersion;
@@ -49,7 +48,7 @@ fn private_queues(store: &dyn Store, ids: &[JobId]) -> Result<BTreeSet<Name>, Cl
     let mut queues = BTreeSet::new();
     for id in ids {
         let queue = store.job(id)?.map(|job| job.queue);
-        queues.extend(queue.filter(is_private));
+        queues.extend(queue.filter(|queue| !Queues::All.include(queue)));
     }
     Ok(queues)
 }

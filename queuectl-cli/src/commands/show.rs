@@ -7,7 +7,6 @@ use queuectl_core::store::{Store, StoreError};
 use queuectl_core::{Attempt, Captured, Cause, Job, JobId, Report, State, Timestamp};
 use serde::Serialize;
 
-use super::status::paint;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Paint;
@@ -84,7 +83,7 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
         names.join(", ")
     };
     field("job", job.id.to_string());
-    field("state", paint(job.state).on(colour, job.state.as_str()));
+    field("state", Paint::of(job.state).on(colour, job.state.as_str()));
     field("queue", job.queue.to_string());
     let shell: Option<ShellJob> =
         (job.kind.as_str() == SHELL_KIND).then(|| job.payload.decode().ok()).flatten();

@@ -81,15 +81,11 @@ impl QueueCounts {
     }
 }
 
-/// Whether only workers serve a queue that are told its name.
-pub(super) fn is_private(queue: &Name) -> bool {
-    !Queues::All.include(queue)
-}
-
 /// The queues, with those of runs that are over added up to one: each run has a queue of its own.
 pub(super) fn fold_ended_runs(queues: Vec<QueueCounts>) -> Vec<QueueCounts> {
-    let (ended, mut kept): (Vec<_>, Vec<_>) =
-        queues.into_iter().partition(|queue| is_private(&queue.name) && queue.alive() == 0);
+    let (ended, mut kept): (Vec<_>, Vec<_>) = queues
+        .into_iter()
+        .partition(|queue| !Queues::All.include(&queue.name) && queue.alive() == 0);
     if !ended.is_empty() {
         let mut by_state = [0; State::ALL.len()];
         for queue in &ended {
@@ -129,23 +125,12 @@ pub(super) fn counts_table(queues: &[QueueCounts], states: &[State]) -> Table {
         let mut row: Vec<Cell> = vec![name.into()];
         for state in states {
             let number = queue.of(*state);
-            let paint = if number == 0 { Paint::Faint } else { paint(*state) };
+            let paint = if number == 0 { Paint::Faint } else { Paint::of(*state) };
             row.push(Cell(number.to_string(), paint));
         }
         table.row(row);
     }
     table
-}
-
-/// The colour of a state.
-pub(super) fn paint(state: State) -> Paint {
-    match state {
-        State::Completed => Paint::Good,
-        State::Failed | State::Dead => Paint::Bad,
-        State::Processing => Paint::Busy,
-        State::Cancelled | State::Blocked => Paint::Faint,
-        State::Pending => Paint::Plain,
-    }
 }
 
 #[derive(Serialize)]
@@ -199,7 +184,7 @@ pub(crate) fn run(session: &Session) -> Result<Exit, CliError> {
     let queues = fold_ended_runs(queues);
     let mut text = String::new();
     for (state, number) in State::ALL.iter().zip(total) {
-        let paint = if number == 0 { Paint::Faint } else { paint(*state) };
+        let paint = if number == 0 { Paint::Faint } else { Paint::of(*state) };
         let line = paint.on(session.ui.colour, &format!("{state:<12}{number:>8}"));
         text.push_str(&line);
         text.push('\n');
@@ -240,7 +225,7 @@ fn hints(queues: &[QueueCounts], workers: &[WorkerInfo]) -> Vec<String> {
         let (private, open): (Vec<_>, Vec<_>) = queues
             .iter()
             .filter(|queue| queue.alive() > 0)
-            .partition(|queue| is_private(&queue.name));
+            .partition(|queue| !Queues::All.include(&queue.name));
         if !open.is_empty() {
             hints
                 .push("nothing will run until there is a worker: queuectl worker start".to_owned());

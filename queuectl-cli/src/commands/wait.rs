@@ -5,13 +5,13 @@ use queuectl_core::{Cause, Clock, Job, JobId, Report, State, SystemClock};
 use serde::Serialize;
 
 use super::show::{job, reason};
-use super::status::paint;
 use super::{count, job_ids};
 use crate::args::Wait;
 use crate::changes::Changes;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::input::when;
+use crate::output::Paint;
 use crate::output::json::SchemaVersion;
 use crate::session::Session;
 
@@ -57,7 +57,7 @@ pub(crate) fn run(session: &Session, args: &Wait) -> Result<Exit, CliError> {
                 if let Some(ending) = ending
                     && !session.ui.json
                 {
-                    let state = paint(ending.state).on(session.ui.colour, &ending.said);
+                    let state = Paint::of(ending.state).on(session.ui.colour, &ending.said);
                     session.ui.line(format_args!("{id} {state}"))?;
                 }
             }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use clap::ColorChoice;
+use queuectl_core::State;
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -33,6 +34,17 @@ pub(crate) enum Paint {
 }
 
 impl Paint {
+    /// The colour of a state.
+    pub(crate) const fn of(state: State) -> Paint {
+        match state {
+            State::Completed => Paint::Good,
+            State::Failed | State::Dead => Paint::Bad,
+            State::Processing => Paint::Busy,
+            State::Cancelled | State::Blocked => Paint::Faint,
+            State::Pending => Paint::Plain,
+        }
+    }
+
     /// The text in this colour.
     pub(crate) fn on(self, colour: bool, text: &str) -> String {
         let code = match self {

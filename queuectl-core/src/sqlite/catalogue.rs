@@ -5,14 +5,12 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::row;
-use super::transaction::Tx;
 use crate::clock::BootId;
 use crate::id::Name;
 use crate::settings::{Setting, Settings};
-use crate::state::State;
 use crate::store::StoreError;
 
 #[derive(Debug, Default)]
@@ -68,6 +66,28 @@ impl Catalogue {
             connection.query_row("SELECT epoch FROM queuectl_meta", [], |row| row.get(0))?;
         self.epoch = Some(epoch);
         Ok(())
+    }
+
+    /// The number of a lane that there is.
+    pub(super) fn lane(&self, queue: &Name, kind: &Name) -> Option<i64> {
+        // Nearly every job is of one of the first lanes; a map of two names costs two hashes.
+        let fits = |lane: &&Lane| lane.queue == *queue && lane.kind == *kind;
+        if let Some(lane) = self.lanes.iter().take(4).find(fits) {
+            return Some(lane.lane);
+        }
+        let index = self.by_name.get(&(queue.clone(), kind.clone()))?;
+        self.lanes.get(*index).map(|lane| lane.lane)
+    }
+
+    /// Adds a lane that this transaction has made.
+    pub(super) fn add(&mut self, lane: Lane) {
+        self.by_name.insert((lane.queue.clone(), lane.kind.clone()), self.lanes.len());
+        self.lanes.push(lane);
+    }
+
+    /// This transaction has raised the epoch, and the copy has all that it changed.
+    pub(super) fn raised(&mut self, epoch: i64) {
+        self.epoch = Some(epoch);
     }
 
     /// Which state of the catalogue this is; `None` if it has to be read again.
@@ -140,59 +160,4 @@ pub(super) fn read_settings(connection: &Connection) -> Result<Settings, StoreEr
         }
     }
     Ok(settings)
-}
-
-impl Tx<'_> {
-    /// The lane of a queue and kind, made if it is new.
-    pub(super) fn lane_of(&mut self, queue: &Name, kind: &Name) -> Result<i64, StoreError> {
-        // Nearly every job is of the lane of the one before; a map of two names costs two hashes.
-        let fits = |lane: &&Lane| lane.queue == *queue && lane.kind == *kind;
-        if let Some(lane) = self.catalogue.lanes.iter().take(4).find(fits) {
-            return Ok(lane.lane);
-        }
-        let names = (queue.clone(), kind.clone());
-        if let Some(&index) = self.catalogue.by_name.get(&names) {
-            return Ok(self.catalogue.lanes[index].lane);
-        }
-        let (number, paused) = self.queue_of(queue)?;
-        self.execute(
-            "INSERT INTO queuectl_lane (queue, kind) VALUES (?1, ?2)",
-            (number, kind.as_str()),
-        )?;
-        let lane = self.last_key();
-        for state in State::ALL {
-            self.execute(
-                "INSERT INTO queuectl_count (lane, state, n) VALUES (?1, ?2, 0)",
-                (lane, row::code(state)),
-            )?;
-        }
-        let new = Lane { lane, queue: queue.clone(), kind: kind.clone(), paused };
-        self.catalogue.by_name.insert(names, self.catalogue.lanes.len());
-        self.catalogue.lanes.push(new);
-        self.raise_epoch()?;
-        Ok(lane)
-    }
-
-    /// The number of a queue, made if it is new, and whether it is paused.
-    pub(super) fn queue_of(&mut self, queue: &Name) -> Result<(i64, bool), StoreError> {
-        let found = self
-            .prepare("SELECT queue, paused FROM queuectl_queue WHERE name = ?1")?
-            .query_row([queue.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        if let Some(found) = found {
-            return Ok(found);
-        }
-        self.execute("INSERT INTO queuectl_queue (name) VALUES (?1)", [queue.as_str()])?;
-        Ok((self.last_key(), false))
-    }
-
-    /// Tells every process that its copy of the catalogue is old. This transaction's own copy holds
-    /// the change already, or is forgotten by whoever changed more than it says.
-    pub(super) fn raise_epoch(&mut self) -> Result<(), StoreError> {
-        let epoch = self
-            .prepare("UPDATE queuectl_meta SET epoch = epoch + 1 RETURNING epoch")?
-            .query_row([], |row| row.get(0))?;
-        self.catalogue.epoch = Some(epoch);
-        Ok(())
-    }
 }

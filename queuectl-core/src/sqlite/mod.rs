@@ -10,6 +10,7 @@ mod command;
 mod enqueue;
 mod error;
 mod gate;
+mod lane;
 mod lease;
 mod lifelock;
 mod open;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::step::Notice;
+use super::action::Notice;
 use super::{Observer, WorkerEvent};
 use crate::id::{JobId, Name, WorkerKey};
 use crate::job::Claimed;

@@ -2,7 +2,9 @@
 //!
 //! [`step`] decides, without doing anything; `threads` does, without deciding anything.
 
+pub mod action;
 mod audience;
+mod fence;
 pub mod step;
 mod threads;
 pub mod verdict;
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::step::Summary;
+pub use self::action::Summary;
 use self::threads::Running;
 use crate::attempt::Report;
 use crate::clock::{Clock, SystemClock};

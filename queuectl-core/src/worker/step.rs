@@ -8,11 +8,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::action::{Action, Notice, Settled, Summary};
 use super::verdict::{outcome, settlement};
 use crate::attempt::{Cause, Report};
 use crate::clock::{BootTime, Timestamp};
 use crate::handler::{Finished, StopCause};
-use crate::id::{JobId, Lease, WorkerKey};
+use crate::id::{Lease, WorkerKey};
 use crate::job::{Claimed, Json};
 use crate::settings::Settings;
 use crate::state::State;
@@ -36,100 +37,6 @@ const SLOW: Duration = Duration::from_millis(100);
 /// Only while jobs take less than this are others held behind them: a worker that dies spends an
 /// attempt of all that it holds, also of those that it has not begun.
 const QUICK: Duration = Duration::from_millis(1);
-
-/// One thing for a worker process to do. Each has a method of [`Steps`] that takes the answer.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Action {
-    /// Register so many workers: [`Steps::registered`].
-    Register(usize),
-    /// Read the settings: [`Steps::configured`].
-    Configure,
-    /// Renew the leases: [`Steps::renewed`].
-    Renew(Vec<WorkerKey>),
-    /// Ask what is wanted: [`Steps::ordered`].
-    Orders(Vec<WorkerKey>),
-    /// Free the jobs of dead workers: [`Steps::rescued`].
-    Rescue,
-    /// Delete what has outlived its retention: [`Steps::pruned`].
-    Prune,
-    /// Find out what is held, after a call of unknown outcome: [`Steps::reconciled`].
-    Reconcile(Vec<WorkerKey>),
-    /// Settle what has finished, and claim for these workers if there are any:
-    /// [`Steps::exchanged`].
-    Exchange {
-        /// What has finished. Goes back with the answer.
-        settle: Vec<Settlement>,
-        /// How many jobs each worker wants.
-        claim: Vec<(WorkerKey, usize)>,
-    },
-    /// Record progress: [`Steps::noted`].
-    Note(Vec<Progress>),
-    /// Find out whether anything is left to do: [`Steps::counted`].
-    Count,
-    /// Begin these attempts, in this order. Each ends with [`Steps::finished`].
-    Start(Vec<Claimed>),
-    /// Take back the attempts that have not begun: [`Steps::recalled`].
-    Recall,
-    /// Tell running attempts to end.
-    Raise(Vec<(Lease, StopCause)>),
-    /// Tell whoever observes.
-    Tell(Notice),
-    /// Wait for news, at most until this time.
-    Wait(BootTime),
-    /// End the registration: [`Steps::deregistered`].
-    Deregister(Vec<WorkerKey>),
-    /// Nothing, ever again.
-    End,
-}
-
-/// What there is to tell.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Notice {
-    /// An attempt was settled.
-    Settled(Box<Settled>),
-    /// The lease of an attempt is lost.
-    LeaseLost(JobId),
-    /// A job was freed from a dead worker.
-    Rescued(Rescued),
-    /// The store has failed; it is tried again.
-    StoreFailed(StoreError),
-    /// No more jobs are claimed.
-    Stopping(StopMode),
-}
-
-/// A settled attempt.
-#[derive(Debug)]
-pub struct Settled {
-    /// The attempt.
-    pub job: Claimed,
-    /// Where the job stands now.
-    pub state: State,
-    /// When it runs again, if it does.
-    pub retry_in: Option<Duration>,
-    /// How long the attempt took.
-    pub took: Duration,
-    /// How it ended.
-    pub report: Report,
-}
-
-/// How often each ending has occurred.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// Attempts that completed their jobs.
-    pub completed: u64,
-    /// Attempts that failed and will be retried.
-    pub failed: u64,
-    /// Attempts after which the job was dead.
-    pub dead: u64,
-    /// Attempts of jobs that were cancelled.
-    pub cancelled: u64,
-    /// Attempts that were given back: snoozed, interrupted, or never begun.
-    pub released: u64,
-    /// Attempts whose lease was lost.
-    pub lost: u64,
-}
 
 /// How a worker process is to work.
 #[derive(Debug, Clone, Copy)]
@@ -737,7 +644,7 @@ fn unbegun(lease: Lease, at: Timestamp, leftovers: bool) -> Settlement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{JobKey, Name, Token};
+    use crate::id::{JobId, JobKey, Name, Token};
 
     const LEASE: Duration = Duration::from_secs(3);
 

@@ -4,17 +4,19 @@
 //! meet at a line of jobs to begin and at an inbox of news. Handlers that are async would be a second
 //! way to carry out `Start`, beside the line; nothing else would change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::WorkerOptions;
+use super::action::{Action, Summary};
 use super::audience::{Audience, Told};
-use super::step::{Action, Plan, Steps, Summary};
+use super::fence::Fence;
+use super::step::{Plan, Steps};
 use crate::clock::{BootTime, Clock, Timestamp};
-use crate::handler::{Context, Finished, Handlers, StopCause, StopSignal};
+use crate::handler::{Context, Finished, Handlers, StopSignal};
 use crate::id::{Lease, Name, Token, WorkerKey};
 use crate::job::{Claimed, Json};
 use crate::random;
@@ -25,7 +27,7 @@ use crate::store::{
 
 /// The longest wait without looking at the clock: time passes on the boot clock also while the
 /// machine sleeps and no condition variable counts.
-const LOOK_UP: Duration = Duration::from_secs(1);
+pub(super) const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// News for the stepping thread.
 #[derive(Default)]
@@ -114,55 +116,6 @@ impl Line {
     fn close(&self) {
         lock(&self.jobs).closed = true;
         self.arrived.notify_all();
-    }
-}
-
-/// Tells the attempts to end before their lease does, whatever the stepping thread waits for: a call
-/// of a store that is locked may take longer than the lease has left.
-#[derive(Default)]
-struct Fence {
-    guarded: Mutex<Guarded>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Guarded {
-    signals: HashMap<Lease, Arc<StopSignal>>,
-    until: Option<BootTime>,
-    over: bool,
-}
-
-impl Fence {
-    fn signal(&self, lease: Lease) -> Option<Arc<StopSignal>> {
-        lock(&self.guarded).signals.get(&lease).cloned()
-    }
-
-    fn move_to(&self, until: BootTime) {
-        lock(&self.guarded).until = Some(until);
-        self.changed.notify_one();
-    }
-
-    fn close(&self) {
-        lock(&self.guarded).over = true;
-        self.changed.notify_one();
-    }
-
-    fn stand(&self, clock: &dyn Clock) {
-        let mut guarded = lock(&self.guarded);
-        while !guarded.over {
-            let left = guarded.until.map_or(LOOK_UP, |until| until.since(clock.boot()));
-            if left.is_zero() {
-                let signals: Vec<_> = guarded.signals.values().cloned().collect();
-                drop(guarded);
-                for signal in signals {
-                    signal.raise(StopCause::LeaseLost);
-                }
-                guarded = lock(&self.guarded);
-            }
-            let pause = if left.is_zero() { LOOK_UP } else { left.min(LOOK_UP) };
-            let waited = self.changed.wait_timeout(guarded, pause);
-            guarded = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
     }
 }
 
@@ -354,7 +307,7 @@ impl Stepper {
             self.steps.progressed(lease, value);
         }
         for Ended { lease, finished, started_at, took } in news.finished {
-            lock(&self.fence.guarded).signals.remove(&lease);
+            self.fence.release(lease);
             self.steps.finished(lease, finished, started_at, took, random::unit());
         }
     }
@@ -443,14 +396,12 @@ impl Stepper {
 
     fn start(&mut self, jobs: Vec<Claimed>) {
         let many = jobs.len() > 1;
-        let mut guarded = lock(&self.fence.guarded);
         let mut line = lock(&self.line.jobs);
         for job in jobs {
-            let signal = Arc::new(StopSignal::default());
-            guarded.signals.insert(job.lease, Arc::clone(&signal));
+            let signal = self.fence.guard(job.lease);
             line.waiting.push_back((job, signal));
         }
-        drop((line, guarded));
+        drop(line);
         if many {
             self.line.arrived.notify_all();
         } else {
@@ -461,11 +412,9 @@ impl Stepper {
     fn recall(&mut self) {
         let waiting = std::mem::take(&mut lock(&self.line.jobs).waiting);
         let leases: Vec<Lease> = waiting.iter().map(|(job, _)| job.lease).collect();
-        let mut guarded = lock(&self.fence.guarded);
         for lease in &leases {
-            guarded.signals.remove(lease);
+            self.fence.release(*lease);
         }
-        drop(guarded);
         self.steps.recalled(self.clock.now(), &leases);
     }
 }
@@ -528,6 +477,6 @@ impl Runner {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
