@@ -437,6 +437,7 @@ pub(crate) struct Logs {
 #[command(after_help = "\
 For one job, the exit code is the job's own: 128+n for a signal, 124 for a
 timeout. For several it is 0, or the number that did not complete, up to 100.
+It is 124 as well when --timeout is over first.
 
 Examples:
   queuectl wait q1 && deploy

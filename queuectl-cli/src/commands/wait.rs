@@ -74,7 +74,7 @@ pub(crate) fn run(session: &Session, args: &Wait) -> Result<Exit, CliError> {
         if left.is_zero() {
             let missing = endings.iter().filter(|ending| ending.is_none()).count();
             return Err(CliError::new(
-                Exit::FAILED,
+                Exit::TIMED_OUT,
                 format!("gave up: {} had not ended in time", count(missing, "job")),
             )
             .hint("queuectl status"));

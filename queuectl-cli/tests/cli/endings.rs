@@ -36,7 +36,7 @@ fn waiting_ends_as_the_jobs_did() {
         place.ok(&["enqueue", id, command, "-r", "0"]);
     }
     let early = place.run(&["wait", "good", "--timeout", "0.1"]);
-    assert_eq!(early.code, 1);
+    assert_eq!(early.code, 124, "as timeout(1) does");
     assert!(early.err.contains("gave up") && early.err.contains("worker start"), "{early:?}");
     place.ok(&["worker", "start", "--drain"]);
     for (ids, code) in
