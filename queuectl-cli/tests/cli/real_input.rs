@@ -64,8 +64,8 @@ fn every_file_is_worked_on_once_although_a_worker_is_killed() {
     place.ok(&["enqueue", "--file", "jobs.jsonl"]);
 
     let count = |path: &str| fs::read_dir(place.dir().join(path)).unwrap().count();
-    let mut killed = place.worker(&["--count", "2"]);
     let mut other = place.worker(&["--count", "2", "--drain"]);
+    let mut killed = place.worker(&["--count", "2"]);
     until("some of the work is done", || count("out") > files.len() / 10);
     killed.signal(Signal::KILL);
     killed.end();

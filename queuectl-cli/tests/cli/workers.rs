@@ -117,7 +117,7 @@ fn nothing_is_left_running_of_a_job_that_died_with_its_worker() {
     until("the job runs", || place.dir().join("pid").exists());
     let pid = std::fs::read_to_string(place.dir().join("pid")).unwrap().trim().to_owned();
     worker.signal(Signal::KILL);
-    assert_eq!(place.worker(&["--drain"]).end(), 0);
+    place.ok(&["worker", "start", "--drain"]);
     assert_eq!(place.state("job1"), "dead");
     assert!(!Path::new("/proc").join(&pid).exists() || zombie(&pid), "process {pid} lives on");
 }
