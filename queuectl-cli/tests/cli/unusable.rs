@@ -75,7 +75,8 @@ fn skipped(why: &str) {
 /// word about it, where that is not allowed.
 fn in_a_namespace(place: &Place, script: &str) -> Option<Said> {
     let mut command = place.process("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", script]);
+    command.args(["--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"]);
+    command.args(["sh", "-c", script]);
     command.env("BIN", env!("CARGO_BIN_EXE_queuectl"));
     let said = command.output().ok().map(Said::of).filter(|said| said.code != 77);
     if said.as_ref().is_none_or(|said| said.err.contains("unshare")) {
@@ -97,6 +98,18 @@ fn a_store_on_a_read_only_file_system() {
     let codes: Vec<_> = said.out.lines().collect();
     assert_eq!(codes, ["5"; 4], "{said:?}");
     assert_eq!(said.err.matches("error: ").count(), 4, "{said:?}");
+}
+
+/// The first process of a container is in no group and no session that its own view has a number
+/// for.
+#[test]
+fn a_container_that_was_entered_from_outside() {
+    let place = Place::new();
+    let script = r#"
+        cut -d' ' -f5,6 /proc/$$/stat
+        "$BIN" run --retries 0 'echo hello; exit 3' 'sleep 30 & echo bye'; echo "$?""#;
+    let Some(said) = in_a_namespace(&place, script) else { return };
+    assert_eq!(said.out, "0 0\nhello\nbye\n1\n", "{said:?}");
 }
 
 /// What was acknowledged while the disk filled up is there; what was refused is not; and when there

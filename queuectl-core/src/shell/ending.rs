@@ -101,16 +101,15 @@ pub(super) struct Group {
 impl Group {
     /// The group that `leader` leads. The leader must not have been waited for.
     pub(super) fn led_by(leader: Pid) -> io::Result<Self> {
-        let own = rustix::process::getpgrp();
-        if leader.is_init() || leader == own {
+        // In a container whose first process was started from outside, session and group are 0:
+        // `getsid` and `getpgrp` of rustix panic at that, /proc does not.
+        let (own_group, session) =
+            Stat::of(rustix::process::getpid()).map_or((0, 0), |own| (own.group, own.session));
+        if leader.is_init() || leader.as_raw_nonzero().get() == own_group {
             return Err(io::Error::other(format!("{leader:?} is not the group of an attempt")));
         }
-        let session = rustix::process::getsid(None)?;
-        Ok(Group {
-            id: leader,
-            session: session.as_raw_nonzero().get(),
-            since: Stat::of(leader).map_or(0, |stat| stat.started),
-        })
+        let since = Stat::of(leader).map_or(0, |stat| stat.started);
+        Ok(Group { id: leader, session, since })
     }
 
     /// Sends a signal to every member. Only while the leader has not been waited for: until then
@@ -234,7 +233,10 @@ mod tests {
 
     #[test]
     fn the_own_group_and_init_are_never_a_target() {
-        assert!(Group::led_by(rustix::process::getpgrp()).is_err());
         assert!(Group::led_by(Pid::INIT).is_err());
+        let own_group = Stat::of(rustix::process::getpid()).unwrap().group;
+        if let Some(own_group) = Pid::from_raw(own_group) {
+            assert!(Group::led_by(own_group).is_err());
+        }
     }
 }
