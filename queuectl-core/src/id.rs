@@ -147,7 +147,7 @@ impl fmt::Display for WorkerKey {
 }
 
 /// The right to run one attempt of one job: what a claim gives and a settlement gives back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease {
     /// The job.
     pub key: JobKey,

@@ -62,7 +62,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// answered also for a job that has both.
     ///
     /// A delay counts from here on, also for a job that is blocked meanwhile. Once a claim has found a
-    /// job due it stays due, wherever the wall clock goes; so does one that is due when it is enqueued.
+    /// waiting job due it stays due, wherever the wall clock goes; so does one that is due when it is
+    /// enqueued, or when the last job that it waited for completes.
     ///
     /// # Errors
     ///

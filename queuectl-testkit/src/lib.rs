@@ -4,6 +4,7 @@
 //!   written once and run for every store.
 //! - [`memory`]: the smallest correct store, which is what the contract means where its words leave
 //!   a doubt.
+//! - [`simulator`]: many processes, faults and any course of time, from one seed.
 //!
 //! # Testing a store of your own
 //!
@@ -51,6 +52,8 @@
 //! harness captures output.
 
 pub mod conformance;
+mod dice;
 pub mod memory;
+pub mod simulator;
 
 pub use memory::MemoryStore;

@@ -67,7 +67,8 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
             "UPDATE queuectl_job
              SET state = ?2, claim_rank = -priority, run_boot = NULL, run_at = ?3,
                  attempts = iif(?4, 0, attempts), finished_at = NULL, cancel_reason = NULL,
-                 result = NULL, progress = NULL, blockers = 0, updated_at = ?3
+                 result = NULL, progress = iif(?4, NULL, progress), blockers = 0,
+                 updated_at = ?3
              WHERE key = ?1 RETURNING lane",
         )?
         .query_row(

@@ -5,7 +5,7 @@
 //! calls the store, so a simulator can drive the very code that runs in production, in any order
 //! and at any time. `threads` carries the actions out for real.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::action::{Action, Notice, Settled, Summary};
@@ -13,12 +13,13 @@ use super::verdict::{outcome, settlement};
 use crate::attempt::{Cause, Report};
 use crate::clock::{BootTime, Timestamp};
 use crate::handler::{Finished, StopCause};
-use crate::id::{Lease, WorkerKey};
+use crate::id::{Lease, Name, WorkerKey};
 use crate::job::{Claimed, Json};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::store::{
-    Exchanged, Orders, Progress, Rescued, Settlement, StopMode, StoreError, Verdict,
+    Exchanged, LaneCounts, Orders, Progress, QueueInfo, Queues, Rescued, Settlement, StopMode,
+    StoreError, Verdict,
 };
 
 /// How often a worker looks for dead ones, and for work that nobody told it of.
@@ -68,13 +69,14 @@ pub struct Steps {
     /// When the leases were last extended: the time before that call, so that they never seem to
     /// last longer than they do.
     renewed_at: BootTime,
-    held: HashMap<Lease, Held>,
+    /// In order, so that the same answers lead to the same actions: a run can be repeated.
+    held: BTreeMap<Lease, Held>,
 
     // What has been decided and not yet been done.
     settle: Vec<Settlement>,
     start: Vec<Claimed>,
     raise: Vec<(Lease, StopCause)>,
-    notes: HashMap<Lease, Json>,
+    notes: BTreeMap<Lease, Json>,
     tell: VecDeque<Notice>,
     recall: bool,
     reconcile: bool,
@@ -113,11 +115,11 @@ impl Steps {
             configured: false,
             workers: Vec::new(),
             renewed_at: now,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             settle: Vec::new(),
             start: Vec::new(),
             raise: Vec::new(),
-            notes: HashMap::new(),
+            notes: BTreeMap::new(),
             tell: VecDeque::new(),
             recall: false,
             reconcile: false,
@@ -205,7 +207,8 @@ impl Steps {
             }
         }
         if !self.notes.is_empty() {
-            let notes = self.notes.drain().map(|(lease, value)| Progress { lease, value });
+            let notes = std::mem::take(&mut self.notes);
+            let notes = notes.into_iter().map(|(lease, value)| Progress { lease, value });
             return Some(Action::Note(notes.collect()));
         }
         if self.next_due.is_some_and(|due| now >= due) {
@@ -327,7 +330,8 @@ impl Steps {
         let tick = self.ticked_at.map_or(now, |ticked| ticked + TICK);
         let due = self.next_due.filter(|_| !self.wants().is_empty());
         let share = (self.ahead > 1 && !self.held.is_empty()).then(|| self.moved_at + SLOW);
-        let times = [Some(tick), Some(self.renew_due()), self.orders_due(), due, hurry, share];
+        let renew = (!self.workers.is_empty()).then(|| self.renew_due());
+        let times = [Some(tick), renew, self.orders_due(), due, hurry, share];
         times.into_iter().flatten().min().unwrap_or(tick)
     }
 
@@ -507,7 +511,7 @@ impl Steps {
         for lease in leases.into_iter().filter(|lease| !self.held.contains_key(lease)) {
             if !settling.contains(&lease) {
                 // Claimed by a call whose answer never came: nobody runs it.
-                self.settle.push(unbegun(lease, wall, true));
+                self.settle.push(given_back(lease, wall, true));
             }
         }
     }
@@ -526,10 +530,15 @@ impl Steps {
     pub fn recalled(&mut self, wall: Timestamp, leases: &[Lease]) {
         let unstarted = std::mem::take(&mut self.start);
         for lease in unstarted.iter().map(|job| &job.lease).chain(leases) {
-            if let Some(held) = self.held.get_mut(lease) {
-                held.finished = true;
-                self.settle.push(unbegun(*lease, wall, held.job.lost_from.is_some()));
-            }
+            self.unbegun(wall, *lease);
+        }
+    }
+
+    /// An attempt that was to begin has not, because it was told to end before.
+    pub fn unbegun(&mut self, wall: Timestamp, lease: Lease) {
+        if let Some(held) = self.held.get_mut(&lease) {
+            held.finished = true;
+            self.settle.push(given_back(lease, wall, held.job.lost_from.is_some()));
         }
     }
 
@@ -636,8 +645,19 @@ impl Steps {
     }
 }
 
+/// How many jobs a worker of these kinds and queues may have to run yet: waiting for their time or
+/// for a retry, and those that others run and may lose. Not what nobody can run as things stand.
+pub fn left(kinds: &[Name], serves: &Queues, queues: &[QueueInfo], counts: &[LaneCounts]) -> u64 {
+    let paused = |name: &Name| queues.iter().any(|queue| queue.paused && queue.name == *name);
+    let served = counts.iter().filter(|lane| {
+        kinds.contains(&lane.kind) && serves.include(&lane.queue) && !paused(&lane.queue)
+    });
+    let states = [State::Pending, State::Failed, State::Processing];
+    served.flat_map(|lane| states.map(|state| lane.of(state))).sum()
+}
+
 /// An attempt that never began, given back; what it was to clean up is still there.
-fn unbegun(lease: Lease, at: Timestamp, leftovers: bool) -> Settlement {
+fn given_back(lease: Lease, at: Timestamp, leftovers: bool) -> Settlement {
     Settlement { lease, verdict: Verdict::Release, started_at: at, report: None, leftovers }
 }
 
@@ -729,6 +749,28 @@ mod tests {
             }
         }
         panic!("still there at {now:?}")
+    }
+
+    /// Found by the simulator: the time to renew was over, and there was nobody to renew for.
+    #[test]
+    fn a_worker_that_was_declared_lost_while_it_stops_waits_for_its_attempt() {
+        let mut steps = hungry();
+        claims_one(&mut steps, at(1));
+        assert!(matches!(steps.next(at(1)), Action::Start(_)));
+        steps.stop(at(1), StopMode::Finish);
+        let late = at(60_000);
+        let lost = || Orders { lost: vec![WorkerKey(1)], ..Orders::default() };
+        for _ in 0..20 {
+            match steps.next(late) {
+                Action::Renew(_) => steps.renewed(late, late, Ok(lost())),
+                Action::Configure => steps.configured(late, Ok(Settings::default())),
+                Action::Recall => steps.recalled(Timestamp::from_millis(0), &[]),
+                Action::Rescue => steps.rescued(late, Ok(Vec::new())),
+                Action::Wait(until) => return assert!(until > late, "it spins"),
+                _ => {}
+            }
+        }
+        panic!("it never waits")
     }
 
     #[test]

@@ -14,13 +14,12 @@ use super::WorkerOptions;
 use super::action::{Action, Summary};
 use super::audience::{Audience, Told};
 use super::fence::Fence;
-use super::step::{Plan, Steps};
+use super::step::{Plan, Steps, left};
 use crate::clock::{BootTime, Clock, Timestamp};
 use crate::handler::{Context, Finished, Handlers, StopSignal};
 use crate::id::{Lease, Name, Token, WorkerKey};
 use crate::job::{Claimed, Json};
 use crate::random;
-use crate::state::State;
 use crate::store::{
     ClaimRequest, Queues, Registration, Rescued, StopMode, Store, StoreError, Waker,
 };
@@ -39,6 +38,7 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct News {
     finished: Vec<Ended>,
+    unbegun: Vec<Lease>,
     progress: Vec<(Lease, Json)>,
     changed: bool,
     stop: Option<StopMode>,
@@ -46,7 +46,11 @@ struct News {
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.finished.is_empty() && self.progress.is_empty() && !self.changed && self.stop.is_none()
+        self.finished.is_empty()
+            && self.unbegun.is_empty()
+            && self.progress.is_empty()
+            && !self.changed
+            && self.stop.is_none()
     }
 }
 
@@ -306,6 +310,10 @@ impl Stepper {
         for (lease, value) in news.progress {
             self.steps.progressed(lease, value);
         }
+        for lease in news.unbegun {
+            self.fence.release(lease);
+            self.steps.unbegun(self.clock.now(), lease);
+        }
         for Ended { lease, finished, started_at, took } in news.finished {
             self.fence.release(lease);
             self.steps.finished(lease, finished, started_at, took, random::unit());
@@ -367,8 +375,10 @@ impl Stepper {
                 self.steps.noted(now(), answer);
             }
             Action::Count => {
-                let answer = self.left();
-                self.steps.counted(now(), answer);
+                let left = store.queues().and_then(|queues| {
+                    Ok(left(&self.kinds, &self.queues, &queues, &store.counts()?))
+                });
+                self.steps.counted(now(), left);
             }
             Action::Deregister(workers) => {
                 let answer = store.deregister(&workers);
@@ -376,22 +386,6 @@ impl Stepper {
             }
             _ => {}
         }
-    }
-
-    /// How many jobs this process may have to run yet: waiting for their time or for a retry, and
-    /// those that others run and may lose. Not what nobody can run as things stand.
-    fn left(&self) -> Result<u64, StoreError> {
-        let paused: Vec<Name> = (self.store.queues()?.into_iter())
-            .filter_map(|queue| queue.paused.then_some(queue.name))
-            .collect();
-        let counts = self.store.counts()?;
-        let served = counts.iter().filter(|lane| {
-            self.kinds.contains(&lane.kind)
-                && self.queues.include(&lane.queue)
-                && !paused.contains(&lane.queue)
-        });
-        let states = [State::Pending, State::Failed, State::Processing];
-        Ok(served.flat_map(|lane| states.map(|state| lane.of(state))).sum())
     }
 
     fn start(&mut self, jobs: Vec<Claimed>) {
@@ -465,6 +459,12 @@ impl Runner {
     }
 
     fn run(&self, job: &Claimed, signal: Arc<StopSignal>) {
+        if signal.cause().is_some() {
+            // It was told to end while it stood in line. If its lease is lost, another worker may
+            // be running it by now.
+            self.inbox.put(|news| news.unbegun.push(job.lease));
+            return;
+        }
         self.audience.tell(Told::Started(job));
         let (inbox, lease) = (Arc::clone(&self.inbox), job.lease);
         let progress = Box::new(move |value| inbox.put(|news| news.progress.push((lease, value))));

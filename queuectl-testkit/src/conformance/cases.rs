@@ -58,6 +58,7 @@ macro_rules! conformance_cases {
                 a_job_whose_unique_key_another_has_by_now_is_not_retried
                 two_jobs_of_one_unique_key_are_not_retried_together
                 a_failed_job_keeps_its_unique_key_when_it_is_retried
+                a_failed_job_keeps_its_progress_when_it_is_retried
                 terminal_is_final_without_an_operator
                 a_purged_job_is_gone_with_its_history
                 a_living_job_cannot_be_purged
@@ -149,6 +150,7 @@ macro_rules! conformance_cases {
                 counts_equal_recounts_after_a_riot
             }
             reading: {
+                a_queue_to_which_nothing_was_added_is_not_listed
                 a_job_is_found_by_its_id
                 without_conditions_the_newest_hundred_are_given
                 a_listed_job_is_the_whole_job
@@ -223,6 +225,7 @@ macro_rules! conformance_cases {
                 leftovers_are_told_to_the_next_claim
             }
             time: {
+                a_job_that_is_due_when_it_is_unblocked_stays_due
                 a_delayed_job_waits
                 a_job_of_a_moment_waits_for_it
                 what_is_due_already_runs_at_once

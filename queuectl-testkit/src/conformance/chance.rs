@@ -7,8 +7,9 @@ use std::time::Duration;
 use queuectl_core::store::{Queues, StopMode, Verdict};
 use queuectl_core::{Cause, JobId, NewJob, Setting, State, Timestamp};
 
-use super::trial::{Dice, Trial, all_jobs, json, name, named, of_kind, secs};
+use super::trial::{Trial, all_jobs, json, name, named, of_kind, secs};
 use super::twins::{Settle, Twins};
+use crate::dice::Dice;
 
 const STEPS: usize = 600;
 

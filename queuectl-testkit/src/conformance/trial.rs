@@ -375,17 +375,3 @@ pub(super) fn older(lease: Lease) -> Lease {
 pub(super) fn newer(lease: Lease) -> Lease {
     Lease { token: Token(lease.token.0 + 1), ..lease }
 }
-
-/// Numbers that look random and are the same in every run: splitmix64.
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    /// A number below `sides`.
-    pub(super) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}

@@ -140,6 +140,13 @@ impl Record {
         (!wait.is_zero()).then_some(wait)
     }
 
+    /// If the job is due, it stays so.
+    pub(super) fn note_due(&mut self, now: &Now) {
+        if self.wait(now).is_none() {
+            self.due = Due::Reached;
+        }
+    }
+
     /// Lets the job wait from now on, on the boot clock.
     pub(super) fn delay(&mut self, delay: Duration, now: &Now) {
         self.job.run_at = now.wall + delay;

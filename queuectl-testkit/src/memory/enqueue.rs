@@ -30,7 +30,7 @@ impl Data {
                 }
             }
         }
-        for job in jobs {
+        for (job, _) in jobs.iter().zip(&added).filter(|(_, one)| one.created) {
             self.queues.entry(job.queue.clone()).or_insert(false);
         }
         Ok(added)

@@ -7,7 +7,7 @@ use queuectl_core::{
     Attempt, Cause, Claimed, Event, JobKey, Report, State, StoreError, Token, WorkerKey,
 };
 
-use super::data::{Data, Due, Now, Record};
+use super::data::{Data, Now, Record};
 
 impl Data {
     pub(super) fn exchange(
@@ -88,6 +88,7 @@ impl Data {
         for child in self.jobs.values_mut() {
             if child.parents.remove(&parent) && child.parents.is_empty() {
                 child.happen(Event::Unblock, now)?;
+                child.note_due(now);
             }
         }
         Ok(())
@@ -103,8 +104,8 @@ impl Data {
     /// Remembers which jobs are due, so that a clock that is set back does not take it away again.
     fn promote(&mut self, now: &Now) {
         for record in self.jobs.values_mut() {
-            if record.wait(now).is_none() {
-                record.due = Due::Reached;
+            if matches!(record.job.state, State::Pending | State::Failed) {
+                record.note_due(now);
             }
         }
     }

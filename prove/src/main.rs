@@ -1,0 +1,48 @@
+//! `prove`: breaks the queue in every way that is known, checks what is promised, and counts.
+//!
+//! Each proof is a module with a `run` that gives a [`Score`](scoreboard::Score). What is promised,
+//! and how to read the figures, is in `docs/reliability.md`.
+
+#![expect(clippy::print_stdout, reason = "a program that prints")]
+
+mod scoreboard;
+mod simulate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::scoreboard::Score;
+
+/// Breaks queuectl in every way that is known, and checks what it promises.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Show what each proof consisted of
+    #[arg(long, global = true)]
+    details: bool,
+    #[command(subcommand)]
+    proof: Proof,
+}
+
+#[derive(Debug, Subcommand)]
+enum Proof {
+    /// Simulates worlds of many processes, with faults and any course of time
+    Simulate(simulate::Options),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let scores: Vec<Score> = match args.proof {
+        Proof::Simulate(options) => vec![simulate::run_all(&options)],
+    };
+    for score in &scores {
+        println!("{score}");
+        for detail in score.details.iter().filter(|_| args.details) {
+            println!("  {detail}");
+        }
+        for violation in &score.violations {
+            println!("  {violation}");
+        }
+    }
+    if scores.iter().all(Score::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

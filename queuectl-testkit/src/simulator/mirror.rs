@@ -1,0 +1,408 @@
+//! Each call of the store, made to the store in memory as well. The two must answer the same and
+//! have the same to show for it.
+//!
+//! They may number jobs and workers differently, so what the one says is put into the numbers of
+//! the other before it is compared.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use queuectl_core::store::{
+    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
+    QueueInfo, Registration, Rescued, Settlement, StopMode,
+};
+use queuectl_core::{
+    Attempt, Job, JobId, JobKey, Lease, ManualClock, Name, NewJob, Setting, Settings, State, Store,
+    StoreError, WorkerKey,
+};
+
+use super::Open;
+use crate::MemoryStore;
+
+/// One process's way to the stores. Dropping it is the death of the process.
+pub(super) struct Handle {
+    real: Arc<dyn Store>,
+    model: MemoryStore,
+}
+
+/// Both stores, and what each calls what the other knows.
+pub(super) struct Mirror {
+    open: Open,
+    model: MemoryStore,
+    /// Looks only.
+    looking: Handle,
+    jobs: HashMap<JobKey, JobKey>,
+    jobs_back: HashMap<JobKey, JobKey>,
+    ids: HashMap<JobKey, JobId>,
+    workers: HashMap<WorkerKey, WorkerKey>,
+    workers_back: HashMap<WorkerKey, WorkerKey>,
+}
+
+type Answer<T> = Result<T, StoreError>;
+
+impl Mirror {
+    pub(super) fn new(open: Open, clock: &Arc<ManualClock>) -> Self {
+        let model = MemoryStore::new(Arc::clone(clock) as _);
+        let looking = Handle { real: open(), model: model.another_handle() };
+        Mirror {
+            open,
+            model,
+            looking,
+            jobs: HashMap::new(),
+            jobs_back: HashMap::new(),
+            ids: HashMap::new(),
+            workers: HashMap::new(),
+            workers_back: HashMap::new(),
+        }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle { real: (self.open)(), model: self.model.another_handle() }
+    }
+
+    /// The id of a job that was there once.
+    pub(super) fn id(&self, key: JobKey) -> JobId {
+        self.ids[&key].clone()
+    }
+
+    pub(super) fn enqueue(&mut self, by: &Handle, jobs: &[NewJob]) -> Answer<Vec<Enqueued>> {
+        let Some((real, model)) = both(by.real.enqueue(jobs), by.model.enqueue(jobs))? else {
+            unreachable!("an enqueue has an answer")
+        };
+        let seen = |all: &[Enqueued]| -> Vec<_> {
+            all.iter().map(|one| (one.id.clone(), one.created)).collect()
+        };
+        same("enqueued", seen(&real), seen(&model));
+        for (real, model) in real.iter().zip(&model) {
+            self.jobs.insert(real.key, model.key);
+            self.jobs_back.insert(model.key, real.key);
+            self.ids.insert(real.key, real.id.clone());
+        }
+        self.compare_jobs(real.iter().map(|one| one.id.clone()));
+        Ok(real)
+    }
+
+    pub(super) fn exchange(
+        &mut self,
+        by: &Handle,
+        settle: &[Settlement],
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> Answer<Exchanged> {
+        let there = |one: &Settlement| Settlement { lease: self.there(one.lease), ..one.clone() };
+        let settle_there: Vec<_> = settle.iter().map(there).collect();
+        let workers_there: Option<Vec<_>> = claim.map(|claim| {
+            claim.workers.iter().map(|(worker, count)| (self.workers[worker], *count)).collect()
+        });
+        let claim_there = claim
+            .zip(workers_there.as_ref())
+            .map(|(claim, workers)| ClaimRequest { workers, ..*claim });
+        let real = by.real.exchange(settle, claim);
+        let model = by.model.exchange(&settle_there, claim_there.as_ref());
+        let Some((real, mut model)) = both(real, model)? else {
+            unreachable!("an exchange has an answer")
+        };
+        for job in &mut model.claimed {
+            job.lease = self.back(job.lease);
+            job.worker = self.workers_back[&job.worker];
+        }
+        same("claimed", &real.claimed, &model.claimed);
+        same("next due", real.next_due, model.next_due);
+        self.same_leases("refused", &real.refused, &model.refused);
+        let claimed = real.claimed.iter().map(|job| job.lease.key);
+        let touched: BTreeSet<_> = settle.iter().map(|one| one.lease.key).chain(claimed).collect();
+        self.compare_jobs(touched.iter().map(|key| self.id(*key)));
+        Ok(real)
+    }
+
+    pub(super) fn register(&mut self, by: &Handle, new: &Registration) -> Answer<Vec<WorkerKey>> {
+        let (real, model) = (by.real.register(new)?, by.model.register(new)?);
+        same("registered", real.len(), model.len());
+        for (real, model) in real.iter().zip(&model) {
+            self.workers.insert(*real, *model);
+            self.workers_back.insert(*model, *real);
+        }
+        Ok(real)
+    }
+
+    pub(super) fn renew(&self, by: &Handle, keys: &[WorkerKey], lease: Duration) -> Answer<Orders> {
+        let (real, model) = (by.real.renew(keys, lease)?, by.model.renew(&self.keys(keys), lease)?);
+        Ok(self.same_orders(real, model))
+    }
+
+    pub(super) fn orders(&self, by: &Handle, keys: &[WorkerKey]) -> Answer<Orders> {
+        let (real, model) = (by.real.orders(keys)?, by.model.orders(&self.keys(keys))?);
+        Ok(self.same_orders(real, model))
+    }
+
+    pub(super) fn held(&self, by: &Handle, keys: &[WorkerKey]) -> Answer<Vec<Lease>> {
+        let (real, model) = (by.real.held(keys)?, by.model.held(&self.keys(keys))?);
+        self.same_leases("held", &real, &model);
+        Ok(real)
+    }
+
+    pub(super) fn deregister(&self, by: &Handle, keys: &[WorkerKey]) -> Answer<()> {
+        by.real.deregister(keys)?;
+        by.model.deregister(&self.keys(keys))
+    }
+
+    pub(super) fn rescue(&self, by: &Handle) -> Answer<Vec<Rescued>> {
+        let (mut real, mut model) = (by.real.rescue()?, by.model.rescue()?);
+        for one in &mut model {
+            one.lease = self.back(one.lease);
+            one.worker = self.workers_back[&one.worker];
+        }
+        real.sort_by_key(|one| one.lease);
+        model.sort_by_key(|one| one.lease);
+        same("rescued", &real, &model);
+        self.compare_jobs(real.iter().map(|one| self.id(one.lease.key)));
+        Ok(real)
+    }
+
+    pub(super) fn progress(&self, by: &Handle, notes: &[Progress]) -> Answer<Vec<Lease>> {
+        let there = |note: &Progress| Progress { lease: self.there(note.lease), ..note.clone() };
+        let notes_there: Vec<_> = notes.iter().map(there).collect();
+        let (real, model) = (by.real.progress(notes)?, by.model.progress(&notes_there)?);
+        self.same_leases("progress refused", &real, &model);
+        Ok(real)
+    }
+
+    pub(super) fn cancel(&self, by: &Handle, ids: &[JobId], why: &str) -> Answer<Vec<Cancelled>> {
+        let both = both(by.real.cancel(ids, why), by.model.cancel(ids, why))?;
+        self.compare_jobs(ids.iter().cloned());
+        Ok(both.map(|(real, model)| same("cancelled", real, model)).unwrap_or_default())
+    }
+
+    pub(super) fn retry(&self, by: &Handle, ids: &[JobId]) -> Answer<()> {
+        both(by.real.retry(ids), by.model.retry(ids))?;
+        self.compare_jobs(ids.iter().cloned());
+        Ok(())
+    }
+
+    pub(super) fn purge(&self, by: &Handle, ids: &[JobId]) -> Answer<()> {
+        both(by.real.purge(ids), by.model.purge(ids))?;
+        self.compare_jobs(ids.iter().cloned());
+        Ok(())
+    }
+
+    /// Prunes until all has been looked at: how much one call looks at is the store's own affair.
+    pub(super) fn prune(&self, by: &Handle) -> Answer<u64> {
+        const ROUNDS: usize = 4;
+        let mut pruned = [0, 0];
+        for _ in 0..ROUNDS {
+            pruned[0] += by.real.prune()?;
+            pruned[1] += by.model.prune()?;
+        }
+        same("pruned", pruned[0], pruned[1]);
+        Ok(pruned[0])
+    }
+
+    pub(super) fn pause(&self, by: &Handle, queue: &Name, paused: bool) -> Answer<()> {
+        by.real.pause(queue, paused)?;
+        by.model.pause(queue, paused)
+    }
+
+    pub(super) fn stop(&self, by: &Handle, worker: WorkerKey, mode: StopMode) -> Answer<()> {
+        let there = self.keys(&[worker]);
+        both(by.real.stop(&[worker], mode), by.model.stop(&there, mode)).map(|_| ())
+    }
+
+    pub(super) fn settings(&self, by: &Handle) -> Answer<Settings> {
+        Ok(same("settings", by.real.settings()?, by.model.settings()?))
+    }
+
+    pub(super) fn change(&self, by: &Handle, what: Setting, value: Option<&str>) -> Answer<()> {
+        let real = by.real.change_setting(what, value)?;
+        same("settings", real, by.model.change_setting(what, value)?);
+        Ok(())
+    }
+
+    pub(super) fn queues(&self, by: &Handle) -> Answer<Vec<QueueInfo>> {
+        let sorted = |mut all: Vec<QueueInfo>| {
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            all
+        };
+        Ok(same("queues", sorted(by.real.queues()?), sorted(by.model.queues()?)))
+    }
+
+    pub(super) fn counts(&self, by: &Handle) -> Answer<Vec<LaneCounts>> {
+        Ok(same("counts", lanes(by.real.counts()?), lanes(by.model.counts()?)))
+    }
+
+    /// Every job, as the store shows them.
+    pub(super) fn jobs(&self) -> Vec<Job> {
+        all_jobs(self.looking.real.as_ref())
+    }
+
+    /// Compares all that can be seen of both stores, and holds it against itself.
+    pub(super) fn compare(&self) {
+        let (real, model) = (self.jobs(), all_jobs(&self.looking.model));
+        same("number of jobs", real.len(), model.len());
+        for (real, model) in real.iter().zip(model) {
+            self.compare_job(real.clone(), model);
+        }
+        for job in &real {
+            let attempts = |all: Vec<Attempt>| -> Vec<_> {
+                all.into_iter().map(|one| Attempt { report: None, ..one }).collect()
+            };
+            let causes = |all: &[Attempt]| -> Vec<_> {
+                all.iter().map(|one| one.report.as_ref().map(|report| report.cause)).collect()
+            };
+            let ours = expect(self.looking.real.attempts(job.key));
+            let mut theirs = expect(self.looking.model.attempts(self.jobs[&job.key]));
+            for one in &mut theirs {
+                one.worker = one.worker.map(|worker| self.workers_back[&worker]);
+            }
+            same("causes", causes(&ours), causes(&theirs));
+            same("attempts", attempts(ours), attempts(theirs));
+        }
+        let counts = expect(self.counts(&self.looking));
+        for lane in &counts {
+            for state in State::ALL {
+                let counted = real.iter().filter(|job| {
+                    (&job.queue, &job.kind, job.state) == (&lane.queue, &lane.kind, state)
+                });
+                same("a counter and a recount", lane.of(state), counted.count() as u64);
+            }
+        }
+        let _ = expect(self.queues(&self.looking));
+        self.compare_workers(&real);
+    }
+
+    fn compare_workers(&self, jobs: &[Job]) {
+        let mut ours = expect(self.looking.real.workers());
+        let mut theirs = expect(self.looking.model.workers());
+        for one in &mut theirs {
+            one.key = self.workers_back[&one.key];
+        }
+        ours.sort_by_key(|one| one.key);
+        theirs.sort_by_key(|one| one.key);
+        same("number of workers", ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            same("worker", ours.key, theirs.key);
+            same("stopping", ours.stopping, theirs.stopping);
+            same("lease left", ours.lease_left, theirs.lease_left);
+            let running = |all: &[(JobId, _)]| -> BTreeSet<_> {
+                all.iter().map(|(id, since)| (id.to_string(), *since)).collect()
+            };
+            same("running", running(&ours.running), running(&theirs.running));
+        }
+        for job in jobs.iter().filter(|job| job.state == State::Processing) {
+            let holders: Vec<_> = (ours.iter())
+                .filter(|worker| worker.running.iter().any(|(id, _)| *id == job.id))
+                .map(|worker| Some(worker.key))
+                .collect();
+            same("the one holder", holders, vec![job.worker]);
+        }
+    }
+
+    fn compare_jobs(&self, ids: impl Iterator<Item = JobId>) {
+        for id in ids {
+            let real = expect(self.looking.real.job(&id));
+            let model = expect(self.looking.model.job(&id));
+            same("a job that is there", real.is_some(), model.is_some());
+            if let Some((real, model)) = real.zip(model) {
+                self.compare_job(real, model);
+            }
+        }
+    }
+
+    /// What a store says in words of its own is left out, and when a record was last written: a
+    /// store may write when it makes a due job claimable, or not.
+    fn compare_job(&self, mut real: Job, mut model: Job) {
+        model.key = self.jobs_back[&model.key];
+        model.worker = model.worker.map(|worker| self.workers_back[&worker]);
+        for job in [&mut real, &mut model] {
+            job.updated_at = job.created_at;
+            job.waits_for.sort_by_key(JobId::to_string);
+            job.last_error = job.last_error.take().map(|_| String::new());
+            job.cancel_reason = job.cancel_reason.take().map(|_| String::new());
+        }
+        same("a job", real, model);
+    }
+
+    fn there(&self, lease: Lease) -> Lease {
+        Lease { key: self.jobs[&lease.key], ..lease }
+    }
+
+    fn back(&self, lease: Lease) -> Lease {
+        Lease { key: self.jobs_back[&lease.key], ..lease }
+    }
+
+    fn keys(&self, workers: &[WorkerKey]) -> Vec<WorkerKey> {
+        workers.iter().map(|worker| self.workers[worker]).collect()
+    }
+
+    fn same_leases(&self, what: &str, real: &[Lease], model: &[Lease]) {
+        let sorted = |all: Vec<Lease>| -> BTreeSet<_> { all.into_iter().collect() };
+        let model = model.iter().map(|lease| self.back(*lease)).collect();
+        same(what, sorted(real.to_vec()), sorted(model));
+    }
+
+    fn same_orders(&self, mut real: Orders, mut model: Orders) -> Orders {
+        for worker in &mut model.lost {
+            *worker = self.workers_back[worker];
+        }
+        for (worker, _) in &mut model.stop {
+            *worker = self.workers_back[worker];
+        }
+        for (lease, _) in &mut model.cancel {
+            *lease = self.back(*lease);
+        }
+        for orders in [&mut real, &mut model] {
+            orders.lost.sort();
+            orders.stop.sort();
+            orders.cancel.sort();
+        }
+        same("orders", real, model)
+    }
+}
+
+/// Both stores must do it, or both refuse it. Which of two reasons is given may differ; that the
+/// store fails by itself is not expected here.
+fn both<T: Debug>(real: Answer<T>, model: Answer<T>) -> Answer<Option<(T, T)>> {
+    match (real, model) {
+        (Ok(real), Ok(model)) => Ok(Some((real, model))),
+        (Err(error), Err(_)) if is_refusal(&error) => Err(error),
+        (real, model) => panic!("the store answers {real:?} where it should {model:?}"),
+    }
+}
+
+/// Whether the store said no, rather than failed.
+pub(super) fn is_refusal(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::NotFound(_)
+            | StoreError::NoWorker(_)
+            | StoreError::DuplicateId(_)
+            | StoreError::WrongState { .. }
+            | StoreError::StillLives { .. }
+            | StoreError::UniqueKeyTaken { .. }
+            | StoreError::Cycle(_)
+    )
+}
+
+fn same<T: PartialEq + Debug>(what: &str, real: T, model: T) -> T {
+    assert!(real == model, "{what}: the store has\n  {real:?}\nwhere it should have\n  {model:?}");
+    real
+}
+
+fn expect<T>(answer: Answer<T>) -> T {
+    answer.unwrap_or_else(|error| panic!("a store failed by itself: {error:?}"))
+}
+
+/// All jobs, by id.
+fn all_jobs(store: &dyn Store) -> Vec<Job> {
+    let query = JobQuery { limit: usize::MAX, ..JobQuery::default() };
+    let mut jobs = expect(store.jobs(&query));
+    jobs.sort_by_key(|job| job.id.to_string());
+    jobs
+}
+
+/// By name, without those that nothing is in.
+fn lanes(mut all: Vec<LaneCounts>) -> Vec<LaneCounts> {
+    all.retain(|lane| lane.by_state.iter().any(|&count| count > 0));
+    all.sort_by(|a, b| (&a.queue, &a.kind).cmp(&(&b.queue, &b.kind)));
+    all
+}

@@ -1,0 +1,235 @@
+//! Programs that enqueue, and people who operate: each call they make, and that they make it again
+//! when they do not know what became of it.
+
+use std::time::Duration;
+
+use queuectl_core::store::{Enqueued, StopMode};
+use queuectl_core::{JobId, Name, NewJob, Setting, State, StoreError, WorkerKey};
+
+use super::faults::{Fault, Why};
+use super::mirror::{Handle, is_refusal};
+use super::world::{Env, kind};
+
+/// The programs and the people.
+pub(super) struct Operators {
+    handle: Handle,
+    ids: Vec<JobId>,
+    /// What is to be asked once more, because it is not known what became of it.
+    again: Vec<Request>,
+}
+
+/// Something to ask of the store.
+#[derive(Debug, Clone)]
+enum Request {
+    Enqueue(Vec<NewJob>),
+    Cancel(Vec<JobId>),
+    Retry(Vec<JobId>),
+    Purge(Vec<JobId>),
+    Pause(Name, bool),
+    Stop(WorkerKey, StopMode),
+    Set(Setting, Option<&'static str>),
+    Prune,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Operators {
+    pub(super) fn new(env: &Env) -> Self {
+        Operators { handle: env.mirror.handle(), ids: Vec::new(), again: Vec::new() }
+    }
+
+    /// The machine was restarted, and whoever was at it has come back.
+    pub(super) fn come_back(&mut self, env: &Env) {
+        self.handle = env.mirror.handle();
+    }
+
+    /// Makes one call.
+    pub(super) fn act(&mut self, workers: &[WorkerKey], env: &mut Env) {
+        let repeated = !self.again.is_empty() && env.dice.once_in(2);
+        let request = if repeated {
+            self.again.swap_remove(env.dice.index(self.again.len()))
+        } else {
+            self.think_of(workers, env)
+        };
+        let fault = env.faults.next(&mut env.dice, PATIENCE);
+        env.story(|| match fault {
+            Some(fault) => format!("{request:?}, {fault:?}"),
+            None => format!("{request:?}"),
+        });
+        let answer = match fault {
+            Some(Fault::Before(why)) => {
+                env.tally.count("a call failed before its effect");
+                Err(why.error())
+            }
+            Some(Fault::DeathBefore) => Err(Why::Unknown.error()),
+            Some(Fault::After | Fault::DeathAfter) => {
+                env.tally.count("a call failed after its effect");
+                self.ask(&request, repeated, env).and(Err(Why::Unknown.error()))
+            }
+            _ => self.ask(&request, repeated, env),
+        };
+        if let Request::Pause(queue, paused) = &request {
+            match &answer {
+                Ok(()) => env.witness.paused(queue, *paused),
+                Err(_) => env.witness.unsure_of(queue),
+            }
+        }
+        if let Err(error) = answer
+            && !is_refusal(&error)
+            && !env.dice.once_in(8)
+        {
+            self.again.push(request);
+        }
+    }
+
+    fn ask(&self, request: &Request, again: bool, env: &mut Env) -> Result<(), StoreError> {
+        let (by, mirror) = (&self.handle, &mut env.mirror);
+        env.changed = true;
+        match request {
+            Request::Enqueue(jobs) => {
+                let answer = mirror.enqueue(by, jobs);
+                if again {
+                    env.tally.count("an enqueue repeated after an unknown outcome");
+                }
+                answer.map(|added| count_taken(&added, again, env))
+            }
+            Request::Cancel(ids) => mirror.cancel(by, ids, "by chance").map(drop),
+            Request::Retry(ids) => mirror.retry(by, ids),
+            Request::Purge(ids) => {
+                mirror.purge(by, ids).map(|()| env.tally.add("jobs deleted", ids.len() as u64))
+            }
+            Request::Pause(queue, paused) => mirror.pause(by, queue, *paused),
+            Request::Stop(worker, mode) => mirror.stop(by, *worker, *mode),
+            Request::Set(setting, value) => mirror.change(by, *setting, *value),
+            Request::Prune => mirror.prune(by).map(|count| env.tally.add("jobs deleted", count)),
+        }
+    }
+
+    fn think_of(&mut self, workers: &[WorkerKey], env: &mut Env) -> Request {
+        let dice = &mut env.dice;
+        match dice.roll(100) {
+            0..55 => {
+                let count = if dice.once_in(6) { 1 + dice.roll(12) } else { 1 };
+                Request::Enqueue((0..count).map(|_| self.new_job(env)).collect())
+            }
+            55..62 => Request::Cancel(self.some_ids(env)),
+            62..70 => {
+                env.tally.count("a retry by hand");
+                let fitting = |state: State| state.is_terminal() || state == State::Failed;
+                Request::Retry(self.fitting(fitting, env))
+            }
+            70..83 => Request::Purge(self.fitting(State::is_terminal, env)),
+            83..90 => {
+                let queue = dice.pick(&["default", "mail"]);
+                Request::Pause(kind(queue), dice.once_in(3))
+            }
+            90..92 if !workers.is_empty() => {
+                let mode = dice.pick(&[StopMode::Finish, StopMode::Grace, StopMode::Now]);
+                Request::Stop(dice.pick(workers), mode)
+            }
+            92..96 => {
+                let (setting, values): (_, [_; 3]) = match dice.roll(4) {
+                    0 => (Setting::RetentionCompleted, [None, Some("5"), Some("30")]),
+                    1 => (Setting::RetentionDead, [None, Some("5"), Some("30")]),
+                    2 => (Setting::Grace, [None, Some("0"), Some("2")]),
+                    _ => (Setting::MaxRetries, [None, Some("0"), Some("1")]),
+                };
+                Request::Set(setting, dice.pick(&values))
+            }
+            _ => Request::Prune,
+        }
+    }
+
+    fn new_job(&mut self, env: &mut Env) -> NewJob {
+        let dice = &mut env.dice;
+        let what =
+            dice.pick(&["quick", "quick", "quick", "work", "work", "shell", "shell", "never"]);
+        let mut new = NewJob::new(what, &()).expect("a job").priority(dice.roll(3) as i16 - 1);
+        if dice.once_in(20) && !self.ids.is_empty() {
+            // Taken already, or free again by now.
+            new.id = Some(self.some_id(env));
+        } else {
+            let id: JobId = format!("job-{}", self.ids.len()).parse().expect("an id");
+            self.ids.push(id.clone());
+            new.id = Some(id);
+        }
+        let dice = &mut env.dice;
+        if dice.once_in(3) {
+            new.queue = kind(dice.pick(&["mail", "mail", "run:private"]));
+        }
+        if !dice.once_in(4) {
+            new.max_retries = Some(dice.roll(3) as u32);
+        }
+        if dice.once_in(5) {
+            new.unique_key = Some(format!("key {}", dice.roll(4)));
+        }
+        if dice.once_in(5) {
+            new.timeout = Some(dice.time(10_000) + Duration::from_millis(1));
+        }
+        match dice.roll(8) {
+            0 => new = new.delay(dice.time(20_000)),
+            1 => new = new.run_at(env.wall() + env.dice.time(20_000)),
+            _ => {}
+        }
+        for _ in 0..env.dice.roll(8).saturating_sub(5) {
+            new = new.after(self.some_id(env));
+        }
+        if !new.after.is_empty() {
+            env.dependent.extend(new.id.clone());
+        }
+        new
+    }
+
+    /// One of the newest: most of the others have ended.
+    fn some_id(&self, env: &mut Env) -> JobId {
+        let back = 1 + env.dice.index(12);
+        let index = self.ids.len().checked_sub(back);
+        index.map_or_else(|| "nobody".parse().expect("an id"), |index| self.ids[index].clone())
+    }
+
+    fn some_ids(&self, env: &mut Env) -> Vec<JobId> {
+        let one = self.some_id(env);
+        let other = self.some_id(env);
+        if other != one && env.dice.once_in(3) { vec![one, other] } else { vec![one] }
+    }
+
+    /// Mostly some with which it can be done.
+    fn fitting(&self, fits: impl Fn(State) -> bool, env: &mut Env) -> Vec<JobId> {
+        if env.dice.once_in(6) {
+            return self.some_ids(env);
+        }
+        let mut fitting: Vec<_> =
+            env.mirror.jobs().into_iter().filter(|job| fits(job.state)).map(|job| job.id).collect();
+        if fitting.is_empty() {
+            return self.some_ids(env);
+        }
+        let start = env.dice.index(fitting.len());
+        let count = if env.dice.once_in(3) { 8 } else { 1 };
+        fitting.drain(start..).take(count).collect()
+    }
+
+    /// The end: everything that was stopped goes on.
+    pub(super) fn let_go(&mut self, env: &mut Env) {
+        self.again.clear();
+        let rest = [
+            Request::Pause(kind("default"), false),
+            Request::Pause(kind("mail"), false),
+            Request::Set(Setting::RetentionCompleted, None),
+            Request::Set(Setting::RetentionDead, None),
+        ];
+        for request in rest {
+            self.ask(&request, false, env).expect("nothing goes wrong any more");
+            if let Request::Pause(queue, paused) = request {
+                env.witness.paused(&queue, paused);
+            }
+        }
+    }
+}
+
+fn count_taken(added: &[Enqueued], again: bool, env: &mut Env) {
+    let taken = added.iter().filter(|one| !one.created).count() as u64;
+    if !again {
+        env.tally.add("a unique key taken", taken);
+    }
+    env.tally.add("jobs", added.len() as u64 - taken);
+}

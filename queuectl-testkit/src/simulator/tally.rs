@@ -1,0 +1,71 @@
+//! What has come about, and how often.
+
+use std::collections::BTreeMap;
+
+/// Counts by name: steps, faults, and the states that a run must have reached to mean anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally(BTreeMap<&'static str, u64>);
+
+/// What a simulation of some length must have seen. One that has not is blind: what it did not find
+/// may well be there.
+const WANTED: &[&str] = &[
+    "an attempt told that its lease is lost",
+    "an enqueue repeated after an unknown outcome",
+    "a call answered after the lease",
+    "a call failed after its effect",
+    "a call failed before its effect",
+    "a claim found by asking what is held",
+    "a death after a commit",
+    "a death before a call",
+    "a death with attempts running",
+    "a job claimed again after its delay",
+    "a job claimed after those it waited for",
+    "a job cancelled while it ran",
+    "a job died of lost leases",
+    "a job given back because it did not begin",
+    "a late settlement refused",
+    "a living worker declared lost",
+    "a lost job claimed again",
+    "a process stopped beyond its lease",
+    "a restart with attempts running",
+    "a retry by hand",
+    "a settlement repeated",
+    "a unique key taken",
+    "a worker stopped for good by an order",
+    "an orphan ended before the next attempt",
+    "jobs deleted",
+    "jobs held in advance",
+    "the wall clock set by years",
+];
+
+impl Tally {
+    pub(super) fn count(&mut self, what: &'static str) {
+        self.add(what, 1);
+    }
+
+    pub(super) fn add(&mut self, what: &'static str, number: u64) {
+        *self.0.entry(what).or_default() += number;
+    }
+
+    /// How often it came about.
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
+    /// Adds the counts of another run.
+    pub fn merge(&mut self, other: &Tally) {
+        for (what, number) in &other.0 {
+            self.add(what, *number);
+        }
+    }
+
+    /// Everything that was counted, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(what, number)| (*what, *number))
+    }
+
+    /// What should have come about at least so often, and has not.
+    pub fn missed(&self, at_least: u64) -> Vec<&'static str> {
+        WANTED.iter().copied().filter(|what| self.of(what) < at_least).collect()
+    }
+}

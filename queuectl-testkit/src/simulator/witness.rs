@@ -1,0 +1,134 @@
+//! Who runs what, seen from outside of every store: it believes nobody's records.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use queuectl_core::{Claimed, JobKey, Name, Token};
+
+use super::tally::Tally;
+
+/// What runs, and what has been left running.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    running: BTreeMap<JobKey, Vec<Execution>>,
+    /// What attempts have left that nobody has ended yet.
+    orphans: HashMap<JobKey, Vec<Token>>,
+    newest: HashMap<JobKey, Token>,
+    paused: HashSet<Name>,
+}
+
+/// One execution of a job.
+#[derive(Debug)]
+struct Execution {
+    process: usize,
+    token: Token,
+    /// Its process was stopped, and could not tell it that its time was over.
+    stale: bool,
+    /// A handler that does not listen when it is told to end. Nothing can be promised of it, but that
+    /// its result does not count.
+    deaf: bool,
+}
+
+impl Witness {
+    /// A claim was answered, or would have been, had its process lived.
+    pub(super) fn claimed(&mut self, job: &Claimed, kinds: &[Name]) {
+        let Claimed { lease, id, .. } = job;
+        assert!(
+            self.newest.insert(lease.key, lease.token).is_none_or(|last| last < lease.token),
+            "{id} was claimed twice with token {}",
+            lease.token.0
+        );
+        assert!(job.attempt >= 1 && job.attempt <= job.max_attempts, "{id}: one attempt too many");
+        assert!(!self.paused.contains(&job.queue), "{id} was claimed from a paused queue");
+        assert!(kinds.contains(&job.kind), "{id} was claimed by a worker that cannot run it");
+    }
+
+    /// An order to pause or to resume was acknowledged.
+    pub(super) fn paused(&mut self, queue: &Name, paused: bool) {
+        if paused {
+            self.paused.insert(queue.clone());
+        } else {
+            self.paused.remove(queue);
+        }
+    }
+
+    /// It is not known whether an order about this queue was carried out.
+    pub(super) fn unsure_of(&mut self, queue: &Name) {
+        self.paused.remove(queue);
+    }
+
+    /// An attempt begins, after what is named to it of earlier ones has been ended.
+    pub(super) fn begins(&mut self, process: usize, job: &Claimed, deaf: bool, tally: &mut Tally) {
+        let key = job.lease.key;
+        if let Some(orphans) = self.orphans.remove(&key) {
+            for orphan in orphans {
+                assert!(
+                    job.lost_from.is_some_and(|from| from <= orphan),
+                    "{} begins with token {} while something of token {} is left, and is told of \
+                     {:?} only",
+                    job.id,
+                    job.lease.token.0,
+                    orphan.0,
+                    job.lost_from
+                );
+                tally.count("an orphan ended before the next attempt");
+            }
+        }
+        let running = self.running.entry(key).or_default();
+        for other in running.iter() {
+            assert!(
+                other.stale || other.deaf,
+                "{} runs twice at once: with token {} in process {}, and now with token {} in \
+                 process {process}",
+                job.id,
+                other.token.0,
+                other.process,
+                job.lease.token.0
+            );
+        }
+        running.push(Execution { process, token: job.lease.token, stale: false, deaf });
+    }
+
+    /// An attempt has ended; what it left runs on.
+    pub(super) fn ends(&mut self, process: usize, job: &Claimed, leaves: bool) {
+        let ended = self.remove(process, job.lease.key, job.lease.token);
+        // Whoever runs the job by now has ended the leftovers of a stale attempt before.
+        if leaves && ended.is_some_and(|execution| !execution.stale && !execution.deaf) {
+            self.orphans.entry(job.lease.key).or_default().push(job.lease.token);
+        }
+    }
+
+    fn remove(&mut self, process: usize, key: JobKey, token: Token) -> Option<Execution> {
+        let running = self.running.get_mut(&key)?;
+        let index = running.iter().position(|one| (one.process, one.token) == (process, token))?;
+        let ended = running.swap_remove(index);
+        if running.is_empty() {
+            self.running.remove(&key);
+        }
+        Some(ended)
+    }
+
+    /// A whole process is stopped, or goes on in time.
+    pub(super) fn stopped(&mut self, process: usize, stale: bool) {
+        for execution in self.running.values_mut().flatten() {
+            if execution.process == process {
+                execution.stale = stale;
+            }
+        }
+    }
+
+    /// A rescuer ends what the attempts of a job have left that will not run again.
+    pub(super) fn cleaned(&mut self, key: JobKey, from: Token, up_to: Token) {
+        if let Some(orphans) = self.orphans.get_mut(&key) {
+            orphans.retain(|&orphan| orphan < from || orphan > up_to);
+            if orphans.is_empty() {
+                self.orphans.remove(&key);
+            }
+        }
+    }
+
+    /// The machine was restarted: nothing runs.
+    pub(super) fn restarted(&mut self) {
+        self.running.clear();
+        self.orphans.clear();
+    }
+}
