@@ -107,6 +107,10 @@ impl<S: Store> Store for Counting<S> {
         self.count("orders").orders(workers)
     }
 
+    fn begin(&self, lease: Lease) {
+        self.count("begin").begin(lease);
+    }
+
     fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError> {
         self.count("held").held(workers)
     }

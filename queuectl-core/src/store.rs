@@ -115,11 +115,21 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// is told to the next claim as before. Workers that are not registered are passed over.
     fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError>;
 
+    /// Notes that an attempt is about to begin: if its worker dies, that attempt counts, and one that
+    /// was only held does not. Costs no transaction, and is not refused: whether the attempt is still
+    /// the worker's own is found out when it is settled.
+    fn begin(&self, lease: Lease);
+
     /// Finds workers that are dead (their process is gone, their lease has ended, or the machine has
     /// been restarted since) and frees their jobs: each becomes claimable at once, or dead if that was
     /// its last attempt, or cancelled if that was requested. The lost attempt stays spent and becomes
     /// part of the history. Says what was freed. What the attempts of a job that will run again left
     /// is ended by whoever claims it; of one that will not, by whoever made this call.
+    ///
+    /// Where it is known that a worker's process is gone, and that it had not noted that an attempt
+    /// [begins](Store::begin), the job is given back as by [`Verdict::Release`] without a report, and
+    /// is not among what is said: a job that kills its worker costs those that only stood behind it no
+    /// attempt.
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError>;
 
     /// Records what running attempts say of their progress; returns the leases that are no longer

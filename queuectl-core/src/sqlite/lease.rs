@@ -1,9 +1,11 @@
 //! Workers: their registration, their leases, and what becomes of both when they die.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::begun::Begun;
 use super::lifelock::LifeLocks;
 use super::row;
 use super::settle;
@@ -138,10 +140,11 @@ pub(super) fn held(connection: &Connection, worker: WorkerKey) -> Result<Vec<Lea
 }
 
 /// Why a worker is taken for dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Death {
-    /// The kernel has released the lock that its process held: the process is gone, for ever.
-    ProcessGone,
+    /// The kernel has released the lock that its process held: the process is gone, for ever. So its
+    /// last word stands on what had begun.
+    ProcessGone(Rc<Begun>),
     /// Its lease has ended, or the machine has been restarted. It may have been extended since.
     LeaseEnded,
 }
@@ -166,22 +169,23 @@ pub(super) fn dead_workers(
     )?;
     let mut rows = workers.query([])?;
     let mut dead = Vec::new();
-    let mut last: Option<(String, bool)> = None;
+    let mut last: Option<(String, Option<Rc<Begun>>)> = None;
     while let Some(row) = rows.next()? {
         let worker = WorkerKey(row.get(0)?);
         let process: String = row.get(1)?;
         let same_boot = row.get::<_, String>(2)? == boot_id;
-        if !same_boot || row.get::<_, i64>(3)? <= boot.as_millis() {
-            dead.push(Dead { worker, process, death: Death::LeaseEnded });
-            continue;
-        }
-        let gone = match &last {
-            Some((same, gone)) if *same == process => *gone,
-            _ => locks.is_dead(&process),
+        let lease_ended = !same_boot || row.get::<_, i64>(3)? <= boot.as_millis();
+        let gone = match last.take() {
+            Some((same, gone)) if same == process => gone,
+            // What was noted before a restart may have been lost with it.
+            _ if !same_boot => None,
+            _ => locks.last_word(&process).map(Rc::new),
         };
-        last = Some((process.clone(), gone));
-        if gone {
-            dead.push(Dead { worker, process, death: Death::ProcessGone });
+        last = Some((process.clone(), gone.clone()));
+        match gone {
+            Some(begun) => dead.push(Dead { worker, process, death: Death::ProcessGone(begun) }),
+            None if lease_ended => dead.push(Dead { worker, process, death: Death::LeaseEnded }),
+            None => {}
         }
     }
     Ok(dead)
@@ -190,8 +194,9 @@ pub(super) fn dead_workers(
 /// Frees the jobs of workers that are dead, after a second look at those whose lease had ended.
 pub(super) fn rescue(tx: &mut Tx<'_>, dead: &[Dead]) -> Result<Vec<Rescued>, StoreError> {
     let mut rescued = Vec::new();
-    for &Dead { worker, death, .. } in dead {
-        let renewed = death == Death::LeaseEnded && {
+    for Dead { worker, death, .. } in dead {
+        let worker = *worker;
+        let renewed = *death == Death::LeaseEnded && {
             let mut live = tx.prepare(
                 "SELECT 1 FROM queuectl_worker
                  WHERE worker = ?1 AND boot_id = ?2 AND lease_boot > ?3",
@@ -202,7 +207,12 @@ pub(super) fn rescue(tx: &mut Tx<'_>, dead: &[Dead]) -> Result<Vec<Rescued>, Sto
             continue;
         }
         for lease in held(tx.connection(), worker)? {
-            rescued.extend(settle::lose(tx, lease, worker)?);
+            match death {
+                Death::ProcessGone(begun) if !begun.contains(lease) => {
+                    settle::never_began(tx, lease)?;
+                }
+                _ => rescued.extend(settle::lose(tx, lease, worker)?),
+            }
         }
         tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+use super::begun::{Begun, Notes};
 use super::gate::beside;
 
 /// The folder of the locks of one store.
@@ -22,8 +23,15 @@ pub(super) struct LifeLocks {
 /// This process's own lock. Free when it is dropped; the file stays, as the proof of that.
 #[derive(Debug)]
 pub(super) struct LifeLock {
-    /// Never inherited by what the process starts, so it goes when the process does.
-    _locked: File,
+    /// Never inherited by what the process starts, so it goes when the process does. What it says is
+    /// which attempts have begun.
+    notes: Notes,
+}
+
+impl LifeLock {
+    pub(super) fn notes(&mut self) -> &mut Notes {
+        &mut self.notes
+    }
 }
 
 impl LifeLocks {
@@ -40,7 +48,7 @@ impl LifeLocks {
         let path = self.path(identity);
         let file = options().create_new(true).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(LifeLock { _locked: file })
+        Ok(LifeLock { notes: Notes::new(file) })
     }
 
     /// Whether the process is known to be dead. Only a free lock proves that; a file that is
@@ -49,6 +57,13 @@ impl LifeLocks {
         options()
             .open(self.path(identity))
             .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_ok())
+    }
+
+    /// What a process had begun when it died; `None` if it is not known to be dead.
+    pub(super) fn last_word(&self, identity: &str) -> Option<Begun> {
+        let file = options().open(self.path(identity)).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+        Some(Begun::read(&file))
     }
 
     /// Removes the file of a dead process when nothing in the store names it any more.

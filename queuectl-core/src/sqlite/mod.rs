@@ -3,6 +3,7 @@
 //! One connection writes, and the writes of all threads are combined on it ([`combine`]); readers
 //! have a pool. `docs/storage.md` has the schema, each transaction and its crash points.
 
+mod begun;
 mod catalogue;
 mod claim;
 mod combine;
@@ -23,7 +24,7 @@ mod watch;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
@@ -174,6 +175,10 @@ impl SqliteStore {
         Ok(answer)
     }
 
+    fn life(&self) -> MutexGuard<'_, Option<LifeLock>> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes this process's lock if it has none yet.
     fn prove_life(&self, life: &mut Option<LifeLock>) -> Result<(), StoreError> {
         if life.is_none() {
@@ -207,18 +212,28 @@ impl Store for SqliteStore {
         settle: &[Settlement],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged, StoreError> {
-        self.combiner.borrowed(|tx| {
+        let exchanged = self.combiner.borrowed(|tx| {
             let refused = settle::settle(tx, settle)?;
             let Some(request) = claim else {
                 return Ok(Exchanged { refused, ..Exchanged::default() });
             };
             let claimed = claim::claim(tx, request)?;
             Ok(Exchanged { refused, claimed, next_due: claim::next_due(tx)? })
-        })
+        })?;
+        if let Some(life) = self.life().as_mut() {
+            life.notes().ended(settle.iter().map(|settlement| settlement.lease));
+        }
+        Ok(exchanged)
+    }
+
+    fn begin(&self, lease: Lease) {
+        if let Some(life) = self.life().as_mut() {
+            life.notes().begins(lease);
+        }
     }
 
     fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError> {
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut life = self.life();
         self.prove_life(&mut life)?;
         self.combiner.borrowed(|tx| lease::register(tx, &self.process, request))
     }
@@ -246,7 +261,7 @@ impl Store for SqliteStore {
     }
 
     fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError> {
-        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut life = self.life();
         let last = self.combiner.borrowed(|tx| lease::deregister(tx, &self.process, workers))?;
         if last && life.take().is_some() {
             self.locks.forget(&self.process.identity);

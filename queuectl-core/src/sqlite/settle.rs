@@ -181,6 +181,15 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// Gives back a job whose attempt never began.
+pub(super) fn never_began(tx: &mut Tx<'_>, lease: Lease) -> Result<(), StoreError> {
+    if let Some(Held { started_at, lost_from, .. }) = held(tx, lease)? {
+        let (verdict, leftovers) = (Verdict::Release, lost_from.is_some());
+        end(tx, &Settlement { lease, verdict, started_at, report: None, leftovers })?;
+    }
+    Ok(())
+}
+
 /// Ends the attempt of a worker that died.
 pub(super) fn lose(
     tx: &mut Tx<'_>,

@@ -35,8 +35,7 @@ const FAILURES_MAX: u32 = 5;
 const AHEAD_MAX: usize = 256;
 /// When nothing has moved for so long, jobs that are held in advance are given back.
 const SLOW: Duration = Duration::from_millis(100);
-/// Only while jobs take less than this are others held behind them: a worker that dies spends an
-/// attempt of all that it holds, also of those that it has not begun.
+/// Only while jobs take less than this are others held behind them.
 const QUICK: Duration = Duration::from_millis(1);
 
 /// How a worker process is to work.

@@ -205,6 +205,7 @@ impl Stepper {
             Registration { workers: plan.workers, lease: plan.lease, log: options.log };
         let kinds = handlers.kinds().cloned().collect();
         let runner = Runner {
+            store: Arc::clone(&store),
             handlers: Arc::new(handlers),
             clock: Arc::clone(&options.clock),
             audience: audience.clone(),
@@ -416,6 +417,7 @@ impl Stepper {
 /// A thread that runs handlers. It lives as long as the worker: what it starts may be tied to it.
 #[derive(Clone)]
 struct Runner {
+    store: Arc<dyn Store>,
     handlers: Arc<Handlers>,
     clock: Arc<dyn Clock>,
     audience: Audience,
@@ -465,6 +467,7 @@ impl Runner {
             self.inbox.put(|news| news.unbegun.push(job.lease));
             return;
         }
+        self.store.begin(job.lease);
         self.audience.tell(Told::Started(job));
         let (inbox, lease) = (Arc::clone(&self.inbox), job.lease);
         let progress = Box::new(move |value| inbox.put(|news| news.progress.push((lease, value))));

@@ -170,6 +170,9 @@ macro_rules! conformance_cases {
                 every_watch_is_called
             }
             rescue: {
+                what_a_dead_worker_had_not_begun_is_given_back
+                an_ended_lease_spends_the_attempt_begun_or_not
+                a_restart_spends_the_attempt_begun_or_not
                 a_job_is_freed_when_its_lease_has_ended
                 a_lost_attempt_is_part_of_the_history
                 rescuing_twice_frees_once

@@ -161,7 +161,9 @@ pub fn a_dead_process_is_known_before_its_leases_end(t: &mut Trial) {
     };
     t.add_all(&[named("theirs"), named("mine")]);
     let theirs = register(other.as_ref(), 1)[0];
-    assert_eq!(t.claim_ids(theirs, 1), ["theirs"]);
+    let lost = t.claim_one(theirs);
+    assert_eq!(lost.id, id("theirs"));
+    other.begin(lost.lease);
     let mine = t.worker();
     let held = t.claim_one(mine);
     assert_eq!(t.rescue(), [], "both live");
@@ -178,6 +180,7 @@ pub fn workers_of_a_process_that_is_gone_are_freed_after_reopening(t: &mut Trial
     t.enqueue(job());
     let worker = t.worker();
     let claimed = t.claim_one(worker);
+    t.store().begin(claimed.lease);
     if !t.reopen() {
         return;
     }
@@ -190,6 +193,51 @@ pub fn workers_of_a_process_that_is_gone_are_freed_after_reopening(t: &mut Trial
         state: State::Pending,
     };
     assert_eq!(t.store().rescue().unwrap(), [expected]);
+}
+
+/// A worker holds many short jobs and dies of the first. Those that stood behind it have not begun:
+/// they are given back, without a trace of it, even one that has a single attempt.
+pub fn what_a_dead_worker_had_not_begun_is_given_back(t: &mut Trial) {
+    if !t.knows_death() {
+        return;
+    }
+    let Some(other) = t.another_handle() else {
+        return;
+    };
+    t.add_all(&[named("deadly"), named("behind").max_retries(0), named("cancelled")]);
+    let worker = register(other.as_ref(), 1)[0];
+    let held = t.claim(worker, 3);
+    other.begin(held[0].lease);
+    t.cancel(&id("cancelled"));
+    drop(other);
+    assert_eq!(t.rescue(), [(held[0].lease.key, State::Pending)], "the others are no loss");
+    let behind = t.job(&id("behind"));
+    assert_eq!((behind.state, behind.attempts, behind.token), (State::Pending, 0, Token(1)));
+    assert_eq!(t.causes(&behind.id), []);
+    assert_eq!(t.state(&id("cancelled")), State::Cancelled);
+    let deadly = t.job(&id("deadly"));
+    assert_eq!((deadly.attempts, t.causes(&deadly.id)), (1, vec![Some(Cause::LeaseLost)]));
+    let again = t.claim(t.worker(), 3);
+    let left: Vec<_> = again.iter().map(|job| (job.attempt, job.lost_from)).collect();
+    assert_eq!(left, [(2, Some(Token(1))), (1, None)]);
+}
+
+/// A lease may end while its process lives on and begins what it holds: then all of it counts.
+pub fn an_ended_lease_spends_the_attempt_begun_or_not(t: &mut Trial) {
+    let id = t.enqueue(job());
+    t.claim_one(t.worker());
+    t.lose_workers();
+    assert_eq!((t.job(&id).attempts, t.causes(&id)), (1, vec![Some(Cause::LeaseLost)]));
+}
+
+/// What was noted before a restart of the machine may be gone with it: all counts as begun.
+pub fn a_restart_spends_the_attempt_begun_or_not(t: &mut Trial) {
+    let id = t.enqueue(job());
+    t.claim_one(t.worker());
+    t.reopen();
+    t.clock().reboot();
+    t.rescue();
+    assert_eq!(t.job(&id).attempts, 1);
 }
 
 pub fn many_rescuers_free_each_job_once(t: &mut Trial) {

@@ -52,6 +52,8 @@ pub(super) struct Record {
     pub(super) attempts: Vec<Attempt>,
     /// The first lost attempt that may have left something running.
     pub(super) lost_from: Option<Token>,
+    /// The newest attempt that has begun.
+    pub(super) begun: Option<Token>,
 }
 
 /// When a pending or failed job may be claimed.

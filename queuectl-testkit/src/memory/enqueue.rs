@@ -103,8 +103,14 @@ impl Data {
             result: None,
             progress: None,
         };
-        let mut record =
-            Record { job, due: Due::Reached, parents, attempts: Vec::new(), lost_from: None };
+        let mut record = Record {
+            job,
+            due: Due::Reached,
+            parents,
+            attempts: Vec::new(),
+            lost_from: None,
+            begun: None,
+        };
         match new.start {
             Start::Now => {}
             Start::In(delay) => record.delay(delay, now),

@@ -33,7 +33,11 @@ impl Data {
     }
 
     /// Whether the settlement took effect.
-    fn settle(&mut self, settlement: &Settlement, now: &Now) -> Result<bool, StoreError> {
+    pub(super) fn settle(
+        &mut self,
+        settlement: &Settlement,
+        now: &Now,
+    ) -> Result<bool, StoreError> {
         let Some(record) = self.held_by(settlement.lease) else {
             return Ok(false);
         };

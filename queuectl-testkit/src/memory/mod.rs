@@ -191,6 +191,10 @@ impl Store for MemoryStore {
         self.write(|data, now| data.deregister(workers, now))
     }
 
+    fn begin(&self, lease: Lease) {
+        lock(&self.shared.data).begin(lease);
+    }
+
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
         self.write_if(|data, now| data.rescue(now), |freed| !freed.is_empty())
     }

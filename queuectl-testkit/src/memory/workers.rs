@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use queuectl_core::store::{Orders, Progress, Registration, Rescued, StopMode};
+use queuectl_core::store::{
+    Orders, Progress, Registration, Rescued, Settlement, StopMode, Verdict,
+};
 use queuectl_core::{Cause, Event, JobKey, Lease, Report, State, StoreError, WorkerKey};
 
 use super::data::{Data, Now, Record, Worker};
@@ -90,12 +92,25 @@ impl Data {
             .collect();
         let mut rescued = Vec::new();
         for key in self.keys_held(&dead) {
-            if let Some(record) = self.jobs.get_mut(&key) {
+            let record = &self.jobs[&key];
+            let holder = record.job.worker.and_then(|worker| self.workers.get(&worker));
+            let known =
+                holder.is_some_and(|worker| worker.process_gone && worker.boot_id == now.boot_id);
+            if known && record.begun != Some(record.job.token) {
+                let given_back = record.never_began();
+                self.settle(&given_back, now)?;
+            } else if let Some(record) = self.jobs.get_mut(&key) {
                 rescued.extend(record.lose(now)?);
             }
         }
         self.workers.retain(|key, _| !dead.contains(key));
         Ok(rescued)
+    }
+
+    pub(super) fn begin(&mut self, lease: Lease) {
+        if let Some(record) = self.held_by(lease) {
+            record.begun = Some(lease.token);
+        }
     }
 
     fn keys_held(&self, workers: &[WorkerKey]) -> Vec<JobKey> {
@@ -130,6 +145,17 @@ impl Data {
 }
 
 impl Record {
+    /// The settlement of an attempt that was only held.
+    fn never_began(&self) -> Settlement {
+        Settlement {
+            lease: self.lease(),
+            verdict: Verdict::Release,
+            started_at: self.job.started_at.unwrap_or(self.job.created_at),
+            report: None,
+            leftovers: self.lost_from.is_some(),
+        }
+    }
+
     /// Releases the job of a worker that goes. What an earlier attempt may have left running is
     /// still not known to have ended: `lost_from` stays.
     fn give_back(&mut self, now: &Now) -> Result<(), StoreError> {

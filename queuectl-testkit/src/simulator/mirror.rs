@@ -160,6 +160,11 @@ impl Mirror {
         Ok(real)
     }
 
+    pub(super) fn begin(&self, by: &Handle, lease: Lease) {
+        by.real.begin(lease);
+        by.model.begin(self.there(lease));
+    }
+
     pub(super) fn progress(&self, by: &Handle, notes: &[Progress]) -> Answer<Vec<Lease>> {
         let there = |note: &Progress| Progress { lease: self.there(note.lease), ..note.clone() };
         let notes_there: Vec<_> = notes.iter().map(there).collect();

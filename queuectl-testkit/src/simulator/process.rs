@@ -214,6 +214,9 @@ impl Process {
         if self.has_running() {
             env.tally.count("a death with attempts running");
         }
+        if !self.line.is_empty() {
+            env.tally.count("a death with attempts that had not begun");
+        }
         for one in self.running.drain(..) {
             let leaves = one.job.kind == env.shell && env.dice.once_in(2);
             env.witness.ends(self.number, &one.job, leaves);
@@ -477,6 +480,7 @@ impl Process {
                     self.number, job.id, job.lost_from
                 )
             });
+            env.mirror.begin(&self.handle, job.lease);
             env.witness.begins(self.number, &job, deaf, &mut env.tally);
             self.running.push(Running {
                 began: now,

@@ -18,6 +18,7 @@ const WANTED: &[&str] = &[
     "a death after a commit",
     "a death before a call",
     "a death with attempts running",
+    "a death with attempts that had not begun",
     "a job claimed again after its delay",
     "a job claimed after those it waited for",
     "a job cancelled while it ran",
