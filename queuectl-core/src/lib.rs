@@ -62,8 +62,8 @@
 //!   whatever a worker says of an attempt counts only while its token is the newest. A worker that was
 //!   taken for dead and comes back changes nothing.
 //! - **Each claim spends an attempt** in the same transaction. It is given back only if the worker was
-//!   stopped or the handler asked to be run later. So a job that kills its workers ends in the dead
-//!   letter queue.
+//!   stopped, if the handler asked to be run later, or if the worker died before it began. So a job that
+//!   kills its workers ends in the dead letter queue, and those that stood behind it do not.
 //! - **A dead worker is known at once** on its own machine, however it died, and its jobs are run by
 //!   others within about a second. A worker that hangs loses its jobs when its lease ends.
 //! - **Clocks may be set.** Leases, time limits and delays are measured on a clock that nobody sets;

@@ -13,10 +13,6 @@ use crate::job::Claimed;
 use crate::state::State;
 use crate::store::{ClaimRequest, StoreError};
 
-/// How many waiting jobs one claim makes claimable at most: a bound on how long it holds the lock
-/// when a million become due at once. The rest follows with the next claims.
-const PROMOTED_MAX: i64 = 1_000;
-
 /// Gives the workers of the request what they want, as far as there is.
 pub(super) fn claim(
     tx: &mut Tx<'_>,
@@ -134,24 +130,29 @@ impl<'a> Take<'a> {
     }
 }
 
-/// Makes claimable what has become due, by either clock.
+/// Makes claimable what has become due, by either clock: a thousand jobs at most, so that a claim does
+/// not hold the lock for long when a million become due at once. The rest follows with the next
+/// claims.
+///
+/// The limits are written out. SQLite plans a statement anew for each value of a limit that is bound,
+/// which was as costly as all the rest of a claim.
 fn promote(tx: &Tx<'_>) -> Result<(), StoreError> {
     let due_by_wall = tx
         .prepare(
             "SELECT key FROM queuectl_job INDEXED BY queuectl_job_due_wall
              WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NULL AND run_at <= ?1
-             ORDER BY run_at LIMIT ?2",
+             ORDER BY run_at LIMIT 1000",
         )?
-        .query_map((tx.now.as_millis(), PROMOTED_MAX), |row| row.get(0))?
+        .query_map([tx.now.as_millis()], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
     let due_by_boot = tx
         .prepare(
             "SELECT key FROM queuectl_job INDEXED BY queuectl_job_due_boot
              WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NOT NULL
                    AND run_boot <= ?1
-             ORDER BY run_boot LIMIT ?2",
+             ORDER BY run_boot LIMIT 1000",
         )?
-        .query_map((tx.boot.as_millis(), PROMOTED_MAX), |row| row.get(0))?
+        .query_map([tx.boot.as_millis()], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
     for key in due_by_wall.into_iter().chain(due_by_boot) {
         tx.execute(
