@@ -137,7 +137,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError>;
 
     /// Cancels jobs, all or none. A job that runs is marked, and its worker told; it becomes
-    /// [`State::Cancelled`] when the worker has stopped it, unless it completes first.
+    /// [`State::Cancelled`] when the worker has stopped it, unless it completes first. Of several
+    /// requests the first one's reason stands. A job that is named twice is meant once.
     ///
     /// # Errors
     ///
@@ -147,7 +148,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Runs jobs again now, all or none: a failed one without waiting for its delay, one in a
     /// terminal state as a new generation, with its attempts counted from zero, and without the
     /// result, progress and cancellation of the old one. The history stays. A job that was cancelled
-    /// while it was blocked waits no more; the dependents of a completed job do not wait again.
+    /// while it was blocked waits no more; the dependents of a completed job do not wait again. A job
+    /// that is named twice is meant once.
     ///
     /// # Errors
     ///
@@ -156,7 +158,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError>;
 
     /// Deletes jobs in terminal states with their history, all or none. A job that is blocked by one
-    /// of them would wait for ever; it is cancelled, for a reason that names the deleted job.
+    /// of them would wait for ever; it is cancelled, for a reason that names the deleted job. A job that
+    /// is named twice is meant once.
     ///
     /// # Errors
     ///

@@ -1,5 +1,7 @@
 //! What operators do to jobs, queues and settings.
 
+use std::collections::{HashMap, HashSet};
+
 use rusqlite::{OptionalExtension, params};
 
 use super::enqueue::find;
@@ -20,7 +22,18 @@ pub(super) fn cancel(
     jobs: &[JobId],
     reason: &str,
 ) -> Result<Vec<Cancelled>, StoreError> {
-    jobs.iter().map(|id| cancel_one(tx, id, reason)).collect()
+    // A job that is named twice is meant once, and gets the same answer twice.
+    let mut answers: HashMap<&JobId, Cancelled> = HashMap::new();
+    for id in distinct(jobs) {
+        answers.insert(id, cancel_one(tx, id, reason)?);
+    }
+    Ok(jobs.iter().filter_map(|id| answers.get(id).copied()).collect())
+}
+
+/// Each id once.
+fn distinct(jobs: &[JobId]) -> impl Iterator<Item = &JobId> {
+    let mut seen = HashSet::new();
+    jobs.iter().filter(move |id| seen.insert(*id))
 }
 
 fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, StoreError> {
@@ -48,7 +61,7 @@ fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, St
 }
 
 pub(super) fn retry(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
-    jobs.iter().try_for_each(|id| retry_one(tx, id))
+    distinct(jobs).try_for_each(|id| retry_one(tx, id))
 }
 
 fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
@@ -112,7 +125,7 @@ fn unique_key_is_free(tx: &Tx<'_>, id: &JobId, key: JobKey) -> Result<(), StoreE
 }
 
 pub(super) fn purge(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
-    for id in jobs {
+    for id in distinct(jobs) {
         let (key, state) = found(tx, id)?;
         if !state.is_terminal() {
             return Err(StoreError::StillLives { id: id.clone(), state });

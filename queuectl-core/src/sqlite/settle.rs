@@ -221,7 +221,7 @@ pub(super) fn release(tx: &mut Tx<'_>, lease: Lease) -> Result<(), StoreError> {
         return Ok(());
     };
     let event = if held.cancel_requested { Event::Cancel } else { Event::Release };
-    let ending = Ending { refund: event == Event::Release, ..Ending::now(event) };
+    let ending = Ending { refund: true, ..Ending::now(event) };
     // What an earlier attempt may have left is still to be seen to.
     let leftovers = held.lost_from.is_some();
     let report = Report::new(Cause::Interrupted);

@@ -49,6 +49,9 @@ macro_rules! conformance_cases {
                 a_marked_job_that_completes_is_completed
                 a_job_that_has_ended_cannot_be_cancelled
                 jobs_are_cancelled_all_or_none
+                a_failed_job_keeps_its_progress_when_it_is_retried
+                a_job_that_is_named_twice_is_meant_once
+                of_several_reasons_the_first_one_stands
                 a_failed_job_is_retried_without_its_delay
                 a_job_that_has_ended_is_retried_as_a_new_generation
                 a_result_and_progress_belong_to_their_generation
@@ -85,6 +88,8 @@ macro_rules! conformance_cases {
                 a_completed_parent_that_is_run_again_does_not_block
                 a_waiting_job_that_was_cancelled_runs_when_it_is_retried
                 a_cancelled_job_is_not_freed_by_its_parent
+                a_job_that_was_due_when_it_was_freed_stays_due
+                a_claim_finds_no_waiting_job_due
                 the_delay_of_a_waiting_job_counts_from_its_enqueueing
                 purging_a_parent_cancels_what_waits_for_it
                 purging_a_completed_parent_changes_nothing_for_its_child
@@ -136,6 +141,7 @@ macro_rules! conformance_cases {
                 stopping_an_unknown_worker_is_refused_and_stops_none
                 claims_of_unknown_outcome_are_found
                 a_worker_that_deregisters_gives_back_what_it_holds
+                a_marked_job_that_is_given_back_gets_its_attempt_back
                 a_job_has_one_holder_while_it_is_processing_and_none_otherwise
             }
             races: {
@@ -163,6 +169,7 @@ macro_rules! conformance_cases {
                 the_order_of_creation_does_not_follow_the_wall_clock
                 counts_are_kept_by_queue_and_kind
                 counts_follow_a_job_through_its_states
+                a_queue_is_used_by_what_is_added_to_it
                 queues_that_were_used_are_listed
                 reads_change_nothing
                 what_one_handle_has_done_the_other_sees

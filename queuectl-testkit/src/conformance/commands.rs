@@ -114,6 +114,46 @@ pub fn jobs_are_cancelled_all_or_none(t: &mut Trial) {
     assert_eq!(t.store().cancel(&[], "x").unwrap(), []);
 }
 
+/// What a failed job said of its progress is its own still: no new generation begins. A store forgot
+/// it, as it must for a job that had ended.
+pub fn a_failed_job_keeps_its_progress_when_it_is_retried(t: &mut Trial) {
+    let id = t.enqueue(job());
+    let claimed = t.claim_one(t.worker());
+    let value = json("7");
+    let note = Progress { lease: claimed.lease, value: value.clone() };
+    assert_eq!(t.store().progress(&[note]).unwrap(), []);
+    t.fail(&claimed, secs(100));
+    t.retry(&id);
+    assert_eq!(t.job(&id).progress, Some(value));
+}
+
+/// `queuectl cancel q1 q1` was refused because q1 is cancelled, and q1 was not cancelled.
+pub fn a_job_that_is_named_twice_is_meant_once(t: &mut Trial) {
+    t.add_all(&[named("a"), named("b")]);
+    t.claim_one(t.worker());
+    let twice = [id("a"), id("b"), id("a"), id("b")];
+    let (requested, now) = (Cancelled::Requested, Cancelled::Now);
+    assert_eq!(t.store().cancel(&twice, "why").unwrap(), [requested, now, requested, now]);
+    t.lose_workers();
+    t.store().retry(&twice).unwrap();
+    assert_eq!([t.state(&id("a")), t.state(&id("b"))], [State::Pending; 2]);
+    t.store().cancel(&twice, "why").unwrap();
+    t.store().purge(&twice).unwrap();
+    assert!(all_jobs(t.store().as_ref()).is_empty());
+}
+
+/// The worker may have been told the first one by now.
+pub fn of_several_reasons_the_first_one_stands(t: &mut Trial) {
+    let id = t.enqueue(job());
+    let worker = t.worker();
+    let claimed = t.claim_one(worker);
+    for reason in ["first", "second"] {
+        t.store().cancel(std::slice::from_ref(&id), reason).unwrap();
+        let orders = t.store().orders(&[worker]).unwrap();
+        assert_eq!(orders.cancel, [(claimed.lease, "first".to_owned())]);
+    }
+}
+
 pub fn a_failed_job_is_retried_without_its_delay(t: &mut Trial) {
     let id = t.enqueue(job().max_retries(3));
     let worker = t.worker();

@@ -198,6 +198,33 @@ pub fn a_cancelled_job_is_not_freed_by_its_parent(t: &mut Trial) {
     t.claim_none(worker);
 }
 
+/// Its moment came while it was blocked, and it was found so when its parent completed. That the wall
+/// clock was set back after that makes it wait no more.
+pub fn a_job_that_was_due_when_it_was_freed_stays_due(t: &mut Trial) {
+    t.add_all(&[named("parent"), after("child", &["parent"]).run_at(t.now() + secs(10))]);
+    let worker = t.worker();
+    let claimed = t.claim_one(worker);
+    t.advance(secs(20));
+    t.complete(&claimed);
+    t.clock().step_wall(-60_000);
+    assert_eq!(t.claim_ids(worker, 9), ["child"]);
+}
+
+/// A claim looks at what may be claimed. The reference store looked at what was blocked as well, and
+/// ran it before its moment when the wall clock was set back.
+pub fn a_claim_finds_no_waiting_job_due(t: &mut Trial) {
+    t.add_all(&[named("parent"), after("child", &["parent"]).run_at(t.now() + secs(10))]);
+    let worker = t.worker();
+    let claimed = t.claim_one(worker);
+    t.advance(secs(20));
+    t.claim_none(worker);
+    t.clock().step_wall(-20_000);
+    t.complete(&claimed);
+    t.claim_none(worker);
+    t.advance(secs(10));
+    assert_eq!(t.claim_ids(worker, 9), ["child"]);
+}
+
 pub fn the_delay_of_a_waiting_job_counts_from_its_enqueueing(t: &mut Trial) {
     t.add_all(&[
         named("parent"),

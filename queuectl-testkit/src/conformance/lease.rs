@@ -275,6 +275,18 @@ pub fn a_worker_that_deregisters_gives_back_what_it_holds(t: &mut Trial) {
     assert_eq!(t.store().workers().unwrap().len(), 1);
 }
 
+/// A release gives the attempt back, and so does this one: also of a job that is cancelled by it. A
+/// store kept the attempt, so that the job seemed to have had one more than it had.
+pub fn a_marked_job_that_is_given_back_gets_its_attempt_back(t: &mut Trial) {
+    let id = t.enqueue(job());
+    let worker = t.worker();
+    t.claim_one(worker);
+    t.cancel(&id);
+    t.store().deregister(&[worker]).unwrap();
+    assert_eq!((t.state(&id), t.job(&id).attempts), (State::Cancelled, 0));
+    assert_eq!(t.causes(&id), [Some(Cause::Interrupted)]);
+}
+
 /// Whatever happens, at every moment a job that is processing has exactly one holder that is
 /// registered, and no other job has one.
 pub fn a_job_has_one_holder_while_it_is_processing_and_none_otherwise(t: &mut Trial) {

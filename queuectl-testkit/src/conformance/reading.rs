@@ -211,6 +211,15 @@ pub fn counts_follow_a_job_through_its_states(t: &mut Trial) {
     }
 }
 
+/// A job that was not added, because another has its unique key, makes no queue.
+pub fn a_queue_is_used_by_what_is_added_to_it(t: &mut Trial) {
+    t.enqueue(named("a").unique_key("k").unwrap());
+    let other = named("b").queue("mail").unwrap().unique_key("k").unwrap();
+    assert!(!t.add(other).created);
+    let queues = t.store().queues().unwrap();
+    assert_eq!(queues.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>(), ["default"]);
+}
+
 pub fn queues_that_were_used_are_listed(t: &mut Trial) {
     let store = t.store();
     t.enqueue(named("a").queue("mail").unwrap());

@@ -140,7 +140,8 @@ impl Data {
 
 impl Record {
     fn cancel(&mut self, reason: &str, now: &Now) -> Result<(), StoreError> {
-        self.job.cancel_reason = Some(reason.to_owned());
+        // Its worker may have been told the first reason by now.
+        self.job.cancel_reason.get_or_insert_with(|| reason.to_owned());
         if self.job.state == State::Processing {
             self.job.updated_at = now.wall;
             Ok(())
