@@ -2,29 +2,44 @@
 
 use std::sync::Arc;
 
-use queuectl_core::{ManualClock, SqliteOptions, SqliteStore, Store};
+use queuectl_core::{Durability, ManualClock, SqliteOptions, SqliteStore, Store};
 use queuectl_testkit::conformance::Fixture;
 use tempfile::TempDir;
 
 struct Fresh {
     folder: TempDir,
     clock: Arc<ManualClock>,
+    durability: Option<Durability>,
     store: Option<Arc<SqliteStore>>,
 }
 
 impl Fresh {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the store");
-        let clock = Arc::new(ManualClock::new());
-        let store = Some(Arc::new(open(&folder, &clock)));
-        Fresh { folder, clock, store }
+        Self::of(None)
     }
-}
 
-fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> SqliteStore {
-    let options =
-        SqliteOptions { create: true, clock: Arc::clone(clock) as _, ..SqliteOptions::default() };
-    SqliteStore::open(folder.path().join("queue.db"), options).expect("a store")
+    /// Thousands of steps, and no power cut among them.
+    fn quick() -> Self {
+        Self::of(Some(Durability::Off))
+    }
+
+    fn of(durability: Option<Durability>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the store");
+        let mut fresh =
+            Fresh { folder, clock: Arc::new(ManualClock::new()), durability, store: None };
+        fresh.store = Some(Arc::new(fresh.open()));
+        fresh
+    }
+
+    fn open(&self) -> SqliteStore {
+        let options = SqliteOptions {
+            create: true,
+            durability: self.durability,
+            clock: Arc::clone(&self.clock) as _,
+            ..SqliteOptions::default()
+        };
+        SqliteStore::open(self.folder.path().join("queue.db"), options).expect("a store")
+    }
 }
 
 impl Fixture for Fresh {
@@ -37,12 +52,12 @@ impl Fixture for Fresh {
     }
 
     fn another_handle(&self) -> Option<Arc<dyn Store>> {
-        Some(Arc::new(open(&self.folder, &self.clock)))
+        Some(Arc::new(self.open()))
     }
 
     fn reopen(&mut self) -> bool {
         self.store = None;
-        self.store = Some(Arc::new(open(&self.folder, &self.clock)));
+        self.store = Some(Arc::new(self.open()));
         true
     }
 
@@ -52,3 +67,4 @@ impl Fixture for Fresh {
 }
 
 queuectl_testkit::conformance_suite!(Fresh::new());
+queuectl_testkit::model_suite!(Fresh::quick());

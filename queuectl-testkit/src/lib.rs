@@ -2,6 +2,8 @@
 //!
 //! - [`conformance`]: one test for each sentence of the docs of [`Store`](queuectl_core::Store),
 //!   written once and run for every store.
+//! - [`model`]: stories by chance, told to a store and to a model of it, which must agree; what they
+//!   disagree on is told in as few steps as it takes.
 //! - [`memory`]: the smallest correct store, which is what the contract means where its words leave
 //!   a doubt.
 //! - [`simulator`]: many processes, faults and any course of time, from one seed.
@@ -41,10 +43,11 @@
 //!     }
 //! }
 //! # }
-//! // The three lines:
+//! // The lines that matter:
 //! use fixture::Fresh;
 //!
 //! queuectl_testkit::conformance_suite!(Fresh::new());
+//! queuectl_testkit::model_suite!(Fresh::new());
 //! ```
 //!
 //! Each case is a test with a name of its own, such as `claim::a_paused_queue_gives_nothing`. A case
@@ -54,6 +57,7 @@
 pub mod conformance;
 mod dice;
 pub mod memory;
+pub mod model;
 pub mod simulator;
 
 pub use memory::MemoryStore;

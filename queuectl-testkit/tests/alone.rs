@@ -27,3 +27,4 @@ impl Fixture for Alone {
 }
 
 queuectl_testkit::conformance_suite!(Alone::new());
+queuectl_testkit::model_suite!(Alone::new());

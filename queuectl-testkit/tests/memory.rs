@@ -44,3 +44,4 @@ impl Fixture for Memory {
 }
 
 queuectl_testkit::conformance_suite!(Memory::new());
+queuectl_testkit::model_suite!(Memory::new());

@@ -6,12 +6,6 @@
 macro_rules! conformance_cases {
     ($then:ident [$($arguments:tt)*]) => {
         $crate::$then! { [$($arguments)*]
-            chance: {
-                a_store_is_like_the_reference_1
-                a_store_is_like_the_reference_2
-                a_store_is_like_the_reference_3
-                a_store_is_like_the_reference_4
-            }
             claim: {
                 higher_priority_goes_first_then_the_order_of_enqueueing
                 the_order_holds_over_all_queues_and_kinds
@@ -61,7 +55,6 @@ macro_rules! conformance_cases {
                 a_job_whose_unique_key_another_has_by_now_is_not_retried
                 two_jobs_of_one_unique_key_are_not_retried_together
                 a_failed_job_keeps_its_unique_key_when_it_is_retried
-                a_failed_job_keeps_its_progress_when_it_is_retried
                 terminal_is_final_without_an_operator
                 a_purged_job_is_gone_with_its_history
                 a_living_job_cannot_be_purged
@@ -156,7 +149,6 @@ macro_rules! conformance_cases {
                 counts_equal_recounts_after_a_riot
             }
             reading: {
-                a_queue_to_which_nothing_was_added_is_not_listed
                 a_job_is_found_by_its_id
                 without_conditions_the_newest_hundred_are_given
                 a_listed_job_is_the_whole_job
@@ -235,7 +227,6 @@ macro_rules! conformance_cases {
                 leftovers_are_told_to_the_next_claim
             }
             time: {
-                a_job_that_is_due_when_it_is_unblocked_stays_due
                 a_delayed_job_waits
                 a_job_of_a_moment_waits_for_it
                 what_is_due_already_runs_at_once

@@ -284,18 +284,6 @@ pub fn a_failed_job_keeps_its_unique_key_when_it_is_retried(t: &mut Trial) {
     assert_eq!(t.state(&id), State::Pending);
 }
 
-/// What a job said of its progress stays until its generation is over; a retry of a failed job goes
-/// on with the same one.
-pub fn a_failed_job_keeps_its_progress_when_it_is_retried(t: &mut Trial) {
-    let id = t.enqueue(job());
-    let held = t.claim_one(t.worker());
-    let note = Progress { lease: held.lease, value: json("7") };
-    assert_eq!(t.store().progress(&[note]).unwrap(), []);
-    t.fail(&held, secs(60));
-    t.retry(&id);
-    assert_eq!(t.job(&id).progress, Some(json("7")));
-}
-
 /// Days pass, workers come and look, the dead are searched for: an ended job stays what it is.
 pub fn terminal_is_final_without_an_operator(t: &mut Trial) {
     for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {

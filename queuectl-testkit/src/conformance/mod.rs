@@ -16,7 +16,6 @@
 
 #[macro_use]
 mod cases;
-pub mod chance;
 pub mod claim;
 pub mod commands;
 pub mod dependencies;
@@ -29,7 +28,6 @@ pub mod settings;
 pub mod settle;
 pub mod time;
 mod trial;
-mod twins;
 
 use std::sync::Arc;
 

@@ -338,12 +338,3 @@ pub fn every_watch_is_called(t: &mut Trial) {
     }
     drop(watches);
 }
-
-/// A job that was not added, because another has its unique key, is nowhere: nor is its queue.
-pub fn a_queue_to_which_nothing_was_added_is_not_listed(t: &mut Trial) {
-    t.enqueue(job().unique_key("key").unwrap());
-    let other = job().unique_key("key").unwrap().queue("other").unwrap();
-    assert!(!t.add(other).created);
-    let queues = t.store().queues().unwrap();
-    assert!(queues.iter().all(|queue| queue.name != name("other")), "{queues:?}");
-}

@@ -251,16 +251,3 @@ pub fn the_delay_of_a_fresh_job_is_forgotten_with_its_generation(t: &mut Trial) 
     t.retry(&id("once"));
     assert_eq!(t.claim_ids(t.worker(), 9), ["once"], "runs again now");
 }
-
-/// The moment has come and gone while the job waited for another. When that completes, the job is due,
-/// and stays so although the wall clock is set back right after.
-pub fn a_job_that_is_due_when_it_is_unblocked_stays_due(t: &mut Trial) {
-    let parent = t.enqueue(job());
-    let child = t.enqueue(job().run_at(t.now() + secs(10)).after(parent));
-    let worker = t.worker();
-    let held = t.claim_one(worker);
-    t.advance(secs(20));
-    t.complete(&held);
-    t.clock().step_wall(-3_600_000);
-    assert_eq!(t.claim_one(worker).id, child);
-}

@@ -1,0 +1,164 @@
+//! What a caller sees of a store: the answers, and all that can be read. The model says what it
+//! should be, the store what it is; both in the names of the story.
+
+use queuectl_core::store::{Cancelled, StopMode};
+use queuectl_core::{Cause, State};
+
+use super::step::Name;
+
+/// The answer to a step.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Answer {
+    Done,
+    /// Which job each one is, and whether it is new.
+    Added(Vec<(u32, bool)>),
+    Exchanged {
+        refused: Vec<Name>,
+        claimed: Vec<SeenClaim>,
+        next_due_ms: Option<u64>,
+    },
+    Orders {
+        lost: Vec<u32>,
+        cancel: Vec<(Name, Option<Reason>)>,
+        stop: Vec<(u32, StopMode)>,
+        held: Vec<Name>,
+    },
+    Rescued(Vec<SeenRescue>),
+    Cancelled(Vec<Cancelled>),
+    Pruned(u64),
+    /// Leases that are not held.
+    NotHeld(Vec<Name>),
+    /// It was refused, for any one of these reasons: in which order a call looks at its jobs is the
+    /// store's business.
+    Refused(Vec<Refusal>),
+}
+
+impl Answer {
+    /// Whether a store that gives `other` does what this one says.
+    pub(super) fn allows(&self, other: &Answer) -> bool {
+        match (self, other) {
+            (Answer::Refused(any), Answer::Refused(one)) => one.iter().all(|one| any.contains(one)),
+            _ => self == other,
+        }
+    }
+}
+
+/// Why a call was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotFound,
+    NoWorker,
+    DuplicateId,
+    NumberGiven,
+    Cycle,
+    WrongState,
+    StillLives,
+    UniqueKeyTaken,
+}
+
+/// Why a job is, or is to be, cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Somebody asked.
+    Asked(u8),
+    /// What it waited for was deleted.
+    ParentDeleted,
+    /// Its handler said so.
+    Said,
+    /// None of these.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenClaim {
+    pub(super) lease: Name,
+    pub(super) worker: u32,
+    pub(super) queue: usize,
+    pub(super) kind: usize,
+    pub(super) attempt: u32,
+    pub(super) max_attempts: u32,
+    pub(super) lost_from: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenRescue {
+    pub(super) lease: Name,
+    pub(super) worker: u32,
+    pub(super) kind: usize,
+    pub(super) lost_from: i64,
+    pub(super) state: State,
+}
+
+/// All that can be read. When a job's record was last written is left out: a store may write when
+/// it makes a due job claimable, or not.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Seen {
+    pub(super) jobs: Vec<SeenJob>,
+    /// The queue, the kind, and how many in each state; without those that have none.
+    pub(super) counts: Vec<(usize, usize, [u64; 7])>,
+    pub(super) queues: Vec<(usize, bool)>,
+    pub(super) workers: Vec<SeenWorker>,
+}
+
+impl Seen {
+    /// The first thing in which `other` differs, as this has it and as the other has it.
+    pub(super) fn difference(&self, other: &Seen) -> Option<(String, String)> {
+        let (mine, others) = (self.lines(), other.lines());
+        let length = mine.len().max(others.len());
+        let line = |lines: &[String], index: usize| {
+            lines.get(index).cloned().unwrap_or_else(|| "nothing more".to_owned())
+        };
+        (0..length)
+            .map(|index| (line(&mine, index), line(&others, index)))
+            .find(|(mine, other)| mine != other)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.jobs.iter().map(|job| format!("{job:?}")).collect();
+        lines.extend(self.counts.iter().map(|counts| format!("counts {counts:?}")));
+        lines.extend(self.queues.iter().map(|queue| format!("queue {queue:?}")));
+        lines.extend(self.workers.iter().map(|worker| format!("{worker:?}")));
+        lines
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SeenJob {
+    pub(super) job: u32,
+    pub(super) state: State,
+    pub(super) queue: usize,
+    pub(super) kind: usize,
+    pub(super) priority: i16,
+    pub(super) attempts: u32,
+    pub(super) max_attempts: u32,
+    pub(super) token: i64,
+    pub(super) worker: Option<u32>,
+    pub(super) run_at: i64,
+    pub(super) created_at: i64,
+    pub(super) started_at: Option<i64>,
+    pub(super) finished_at: Option<i64>,
+    pub(super) unique: Option<String>,
+    pub(super) waits_for: Vec<u32>,
+    pub(super) reason: Option<Reason>,
+    pub(super) error: Option<String>,
+    pub(super) result: Option<String>,
+    pub(super) progress: Option<String>,
+    pub(super) history: Vec<SeenAttempt>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenAttempt {
+    pub(super) token: i64,
+    pub(super) number: u32,
+    pub(super) worker: Option<u32>,
+    pub(super) started_at: i64,
+    pub(super) finished_at: Option<i64>,
+    pub(super) cause: Option<Cause>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenWorker {
+    pub(super) worker: u32,
+    pub(super) stopping: Option<StopMode>,
+    pub(super) runs: Vec<u32>,
+}

@@ -1,0 +1,538 @@
+//! The model: what a store is, in the fewest words. Written from the contract and not from any
+//! store, so that it is an opinion of its own on [`MemoryStore`](crate::MemoryStore) as well.
+//!
+//! A call that is refused gives the world back as it was: it is copied first. Nothing is indexed,
+//! and whatever can be derived is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use queuectl_core::store::StopMode;
+use queuectl_core::{Cause, Setting, Settings, State};
+
+use super::seen::{Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenWorker};
+use super::step::{Id, Name, New, Start, Step, Verdict, Who};
+
+/// What the store on trial can do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Abilities {
+    /// Two processes can use it.
+    pub(super) shared: bool,
+    /// The death of a process is known at once.
+    pub(super) knows_death: bool,
+    /// It can be opened again.
+    pub(super) reopens: bool,
+}
+
+impl Abilities {
+    pub(super) const ALL: Abilities = Abilities { shared: true, knows_death: true, reopens: true };
+}
+
+/// Everything there is.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) abilities: Abilities,
+    /// The wall clock, in milliseconds since 1970.
+    pub(super) wall: i64,
+    /// The boot clock.
+    pub(super) boot: i64,
+    /// How often the machine was started.
+    pub(super) boots: u32,
+    /// By number, which is the order of enqueueing.
+    pub(super) jobs: BTreeMap<u32, Job>,
+    pub(super) workers: BTreeMap<u32, Worker>,
+    /// The queues that were used, and whether they are paused.
+    pub(super) queues: BTreeMap<usize, bool>,
+    pub(super) settings: Settings,
+    /// Every id that a job ever had.
+    pub(super) ids: BTreeMap<u32, JobName>,
+    /// The first numbers that were never used.
+    pub(super) next_job: u32,
+    pub(super) next_worker: u32,
+    /// What has come about; shows whether the stories come near what is difficult.
+    pub(super) events: BTreeSet<&'static str>,
+}
+
+/// An id: a chosen one of its own, or the one that the store gave to the job of that number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JobName {
+    Chosen(u32),
+    Auto(u32),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) id: JobName,
+    pub(super) queue: usize,
+    pub(super) kind: usize,
+    pub(super) priority: i16,
+    pub(super) state: State,
+    pub(super) attempts: u32,
+    pub(super) max_attempts: u32,
+    pub(super) token: i64,
+    pub(super) worker: Option<u32>,
+    pub(super) created_at: i64,
+    pub(super) run_at: i64,
+    pub(super) due: Due,
+    pub(super) started_at: Option<i64>,
+    pub(super) finished_at: Option<i64>,
+    pub(super) waits_for: BTreeSet<u32>,
+    pub(super) unique: Option<u8>,
+    pub(super) reason: Option<Reason>,
+    pub(super) error: Option<&'static str>,
+    pub(super) result: Option<u8>,
+    pub(super) progress: Option<u8>,
+    pub(super) lost_from: Option<i64>,
+    /// Whether the newest attempt has begun.
+    pub(super) begun: bool,
+    pub(super) history: Vec<SeenAttempt>,
+}
+
+/// When a job may be claimed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    /// Now and ever after.
+    Reached,
+    /// When the wall clock shows `run_at`.
+    AtWall,
+    /// When the boot clock of that boot shows this; in any other boot, as `AtWall`.
+    AtBoot(i64, u32),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Worker {
+    pub(super) process: Who,
+    pub(super) gone: bool,
+    pub(super) lease_ends: i64,
+    pub(super) boots: u32,
+    pub(super) stopping: Option<StopMode>,
+}
+
+impl World {
+    /// An empty store, at the time at which a `ManualClock` starts.
+    pub(super) fn new(abilities: Abilities) -> Self {
+        World {
+            abilities,
+            wall: 1_700_000_000_000,
+            boot: 3_600_000,
+            boots: 1,
+            jobs: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            settings: Settings::default(),
+            ids: BTreeMap::new(),
+            next_job: 0,
+            next_worker: 0,
+            events: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a step; gives the answer that a store must give.
+    pub(super) fn take(&mut self, step: &Step) -> Answer {
+        let before = self.clone();
+        let answer = self.attempt(step);
+        if matches!(answer, Answer::Refused(_)) {
+            let (next_job, next_worker) = (self.next_job, self.next_worker);
+            *self = World { next_job, next_worker, ..before };
+            self.events.insert("a refused call");
+        }
+        for job in self.jobs.values() {
+            self.events.insert(job.state.as_str());
+            let causes = job.history.iter().filter_map(|attempt| attempt.cause);
+            self.events.extend(causes.map(Cause::as_str));
+        }
+        answer
+    }
+
+    fn attempt(&mut self, step: &Step) -> Answer {
+        match step {
+            Step::Enqueue(_, jobs) => self.enqueue(jobs),
+            Step::Register(who, worker, lease) => self.register(*who, *worker, *lease),
+            Step::Deregister(_, workers) => self.deregister(workers),
+            Step::Exchange(_, settle, claim) => self.exchange(settle, claim.as_ref()),
+            Step::Renew(_, workers, lease) => self.renew(workers, *lease),
+            Step::Orders(_, workers) => self.orders(workers),
+            Step::Rescue(_) => self.rescue(),
+            Step::Cancel(_, jobs, reason) => self.cancel(jobs, *reason),
+            Step::Retry(_, jobs) => self.retry(jobs),
+            Step::Purge(_, jobs) => self.purge(jobs),
+            Step::Prune(_) => self.prune(),
+            Step::Pause(_, queue, paused) => {
+                self.queues.insert(*queue, *paused);
+                Answer::Done
+            }
+            Step::Stop(_, workers, mode) => self.stop(workers, *mode),
+            Step::Progress(_, notes) => self.progress(notes),
+            Step::Change(_, setting, value) => self.change(*setting, *value),
+            Step::Die => self.processes_end(&[Who::Other]),
+            Step::Reopen if self.abilities.reopens => self.processes_end(&[Who::Main, Who::Other]),
+            Step::Reopen => Answer::Done,
+            Step::Pass(time) => {
+                self.wall += millis(*time);
+                self.boot += millis(*time);
+                Answer::Done
+            }
+            Step::SetWall(step) => {
+                self.wall += step;
+                Answer::Done
+            }
+            Step::Reboot => {
+                self.boots += 1;
+                self.boot = 1_000;
+                Answer::Done
+            }
+        }
+    }
+
+    fn processes_end(&mut self, ended: &[Who]) -> Answer {
+        let noticed = self.abilities.knows_death && self.abilities.shared;
+        for worker in self.workers.values_mut() {
+            worker.gone |= noticed && ended.contains(&worker.process);
+        }
+        Answer::Done
+    }
+
+    /// The id that a job has, had, or would choose.
+    pub(super) fn id_of(&self, job: u32) -> JobName {
+        self.ids.get(&job).copied().unwrap_or(JobName::Chosen(job))
+    }
+
+    /// The job that has this id.
+    fn find(&self, id: JobName) -> Option<u32> {
+        self.jobs.iter().find(|(_, job)| job.id == id).map(|(number, _)| *number)
+    }
+
+    /// The jobs that now have the ids of these, each once, in order.
+    fn find_all(&self, named: &[u32], refusals: &mut Vec<Refusal>) -> Vec<u32> {
+        let mut found = Vec::new();
+        for &named in named {
+            match self.find(self.id_of(named)) {
+                Some(job) if !found.contains(&job) => found.push(job),
+                Some(_) => {}
+                None => refusals.push(Refusal::NotFound),
+            }
+        }
+        found
+    }
+
+    /// How long a job still waits; `None` if it is due.
+    pub(super) fn wait(&self, job: &Job) -> Option<i64> {
+        let left = match job.due {
+            Due::Reached => 0,
+            Due::AtBoot(at, boots) if boots == self.boots => at - self.boot,
+            Due::AtBoot(..) | Due::AtWall => job.run_at - self.wall,
+        };
+        (left > 0).then_some(left)
+    }
+
+    pub(super) fn delayed(&self, delay: Duration) -> (i64, Due) {
+        let delay = millis(delay);
+        let due =
+            if delay == 0 { Due::Reached } else { Due::AtBoot(self.boot + delay, self.boots) };
+        (self.wall + delay, due)
+    }
+
+    /// The living job that has this idempotency key, other than `but`.
+    fn living(&self, unique: Option<u8>, but: Option<u32>) -> Option<u32> {
+        self.jobs
+            .iter()
+            .filter(|(number, _)| Some(**number) != but)
+            .find(|(_, job)| job.unique == unique && !job.state.is_terminal())
+            .filter(|_| unique.is_some())
+            .map(|(number, _)| *number)
+    }
+}
+
+/// Enqueueing.
+impl World {
+    fn enqueue(&mut self, jobs: &[New]) -> Answer {
+        self.next_job = jobs.iter().map(|job| job.job + 1).max().unwrap_or(0).max(self.next_job);
+        let mut added = Vec::new();
+        for new in jobs {
+            match self.add(new) {
+                Ok(one) => added.push(one),
+                Err(refusals) => return Answer::Refused(refusals),
+            }
+        }
+        // An id that the store gives is known to nobody before the call has returned.
+        for (job, _) in &added {
+            if let Some(id) = self.jobs.get(job).map(|job| job.id) {
+                self.ids.insert(*job, id);
+            }
+        }
+        Answer::Added(added)
+    }
+
+    fn add(&mut self, new: &New) -> Result<(u32, bool), Vec<Refusal>> {
+        if let Some(living) = self.living(new.unique, None) {
+            self.events.insert("a unique key that lives");
+            return Ok((living, false));
+        }
+        let id = match new.id {
+            Id::Auto => JobName::Auto(new.job),
+            Id::Own => JobName::Chosen(new.job),
+            Id::Of(other) => self.id_of(other),
+        };
+        let mut refusals = Vec::new();
+        match id {
+            _ if self.find(id).is_some() => refusals.push(Refusal::DuplicateId),
+            JobName::Auto(given) if given != new.job => refusals.push(Refusal::NumberGiven),
+            _ => {}
+        }
+        let mut waits_for = BTreeSet::new();
+        for &parent in &new.after {
+            let parent = self.id_of(parent);
+            match self.find(parent) {
+                _ if parent == id => refusals.push(Refusal::Cycle),
+                None => refusals.push(Refusal::NotFound),
+                Some(parent) if self.jobs[&parent].state == State::Completed => {}
+                Some(parent) => {
+                    waits_for.insert(parent);
+                }
+            }
+        }
+        if !refusals.is_empty() {
+            return Err(refusals);
+        }
+        let (run_at, due) = match new.start {
+            Start::Now => (self.wall, Due::Reached),
+            Start::In(delay) => self.delayed(delay),
+            Start::At(step) if step <= 0 => (self.wall + step, Due::Reached),
+            Start::At(step) => (self.wall + step, Due::AtWall),
+        };
+        let job = Job {
+            id,
+            queue: new.queue,
+            kind: new.kind,
+            priority: new.priority,
+            state: if waits_for.is_empty() { State::Pending } else { State::Blocked },
+            attempts: 0,
+            max_attempts: 1 + new.retries.unwrap_or(self.settings.max_retries),
+            token: 0,
+            worker: None,
+            created_at: self.wall,
+            run_at,
+            due,
+            started_at: None,
+            finished_at: None,
+            waits_for,
+            unique: new.unique,
+            reason: None,
+            error: None,
+            result: None,
+            progress: None,
+            lost_from: None,
+            begun: false,
+            history: Vec::new(),
+        };
+        self.queues.entry(new.queue).or_insert(false);
+        self.jobs.insert(new.job, job);
+        Ok((new.job, true))
+    }
+}
+
+/// What operators do.
+impl World {
+    fn cancel(&mut self, named: &[u32], reason: u8) -> Answer {
+        use queuectl_core::store::Cancelled;
+        let mut refusals = Vec::new();
+        let jobs = self.find_all(named, &mut refusals);
+        if jobs.iter().any(|job| self.jobs[job].state.is_terminal()) {
+            refusals.push(Refusal::WrongState);
+        }
+        if !refusals.is_empty() {
+            return Answer::Refused(refusals);
+        }
+        let runs = |job: &u32| self.jobs[job].state == State::Processing;
+        let answers = named
+            .iter()
+            .filter_map(|&named| self.find(self.id_of(named)))
+            .map(|job| if runs(&job) { Cancelled::Requested } else { Cancelled::Now })
+            .collect();
+        let wall = self.wall;
+        for job in jobs {
+            if let Some(job) = self.jobs.get_mut(&job) {
+                // The first reason stands.
+                job.reason = job.reason.or(Some(Reason::Asked(reason)));
+                if job.state != State::Processing {
+                    job.end(State::Cancelled, wall);
+                }
+            }
+        }
+        Answer::Cancelled(answers)
+    }
+
+    fn retry(&mut self, named: &[u32]) -> Answer {
+        let mut refusals = Vec::new();
+        let jobs = self.find_all(named, &mut refusals);
+        let again = |state: State| state.is_terminal() || state == State::Failed;
+        for job in &jobs {
+            if !again(self.jobs[job].state) {
+                refusals.push(Refusal::WrongState);
+            }
+        }
+        for (index, number) in jobs.iter().enumerate() {
+            let job = &self.jobs[number];
+            let twin = jobs[..index].iter().any(|other| self.jobs[other].unique == job.unique);
+            let taken = self.living(job.unique, Some(*number)).is_some();
+            if job.unique.is_some() && (taken || twin) {
+                refusals.push(Refusal::UniqueKeyTaken);
+            }
+        }
+        if !refusals.is_empty() {
+            return Answer::Refused(refusals);
+        }
+        self.events.insert("a retry by hand");
+        let wall = self.wall;
+        for job in jobs {
+            if let Some(job) = self.jobs.get_mut(&job) {
+                if job.state.is_terminal() {
+                    job.attempts = 0;
+                    (job.reason, job.result, job.progress) = (None, None, None);
+                }
+                job.end(State::Pending, wall);
+                (job.run_at, job.due) = (wall, Due::Reached);
+            }
+        }
+        Answer::Done
+    }
+
+    fn purge(&mut self, named: &[u32]) -> Answer {
+        let mut refusals = Vec::new();
+        let jobs = self.find_all(named, &mut refusals);
+        if jobs.iter().any(|job| !self.jobs[job].state.is_terminal()) {
+            refusals.push(Refusal::StillLives);
+        }
+        if !refusals.is_empty() {
+            return Answer::Refused(refusals);
+        }
+        self.delete(&jobs);
+        Answer::Done
+    }
+
+    fn prune(&mut self) -> Answer {
+        let outlived = |job: &Job| {
+            let keep = match job.state {
+                State::Dead => self.settings.retention_dead,
+                _ => self.settings.retention_completed,
+            };
+            job.finished_at
+                .zip(keep)
+                .is_some_and(|(finished_at, keep)| self.wall - finished_at >= millis(keep))
+        };
+        let outlived: Vec<u32> =
+            self.jobs.iter().filter(|(_, job)| outlived(job)).map(|(job, _)| *job).collect();
+        self.delete(&outlived);
+        if !outlived.is_empty() {
+            self.events.insert("a pruned job");
+        }
+        Answer::Pruned(outlived.len() as u64)
+    }
+
+    /// What waits for a job that is deleted would wait for ever.
+    fn delete(&mut self, jobs: &[u32]) {
+        for deleted in jobs {
+            self.jobs.remove(deleted);
+            for job in self.jobs.values_mut().filter(|job| job.waits_for.contains(deleted)) {
+                job.reason = Some(Reason::ParentDeleted);
+                job.end(State::Cancelled, self.wall);
+                self.events.insert("a parent that was deleted");
+            }
+        }
+    }
+
+    fn change(&mut self, setting: Setting, value: Option<&str>) -> Answer {
+        let default = Settings::default().get(setting);
+        let value = value.unwrap_or(&default);
+        self.settings.set(setting, value).expect("the stories set what can be set");
+        Answer::Done
+    }
+}
+
+impl Job {
+    /// Brings the job to a state in which nobody holds it.
+    pub(super) fn end(&mut self, state: State, wall: i64) {
+        self.state = state;
+        self.finished_at = state.is_terminal().then_some(wall);
+        self.worker = None;
+        self.waits_for.clear();
+    }
+
+    /// Where a verdict leaves the job.
+    pub(super) fn after(&self, verdict: Verdict) -> State {
+        match verdict {
+            Verdict::Complete(_) => State::Completed,
+            Verdict::Cancel => State::Cancelled,
+            _ if self.reason.is_some() => State::Cancelled,
+            Verdict::Fail(_) if self.attempts < self.max_attempts => State::Failed,
+            Verdict::Fail(_) | Verdict::Die => State::Dead,
+            Verdict::Snooze(_) | Verdict::Release => State::Pending,
+        }
+    }
+}
+
+/// Looking.
+impl World {
+    pub(super) fn seen(&self) -> Seen {
+        let mut counts: BTreeMap<(usize, usize), [u64; 7]> = BTreeMap::new();
+        for job in self.jobs.values() {
+            let lane = counts.entry((job.queue, job.kind)).or_default();
+            for (count, state) in lane.iter_mut().zip(State::ALL) {
+                *count += u64::from(job.state == state);
+            }
+        }
+        let runs = |worker: u32| {
+            let held = self.jobs.iter().filter(|(_, job)| job.worker == Some(worker));
+            held.map(|(job, _)| *job).collect()
+        };
+        Seen {
+            jobs: self.jobs.iter().map(|(number, job)| job.seen(*number)).collect(),
+            counts: counts.into_iter().map(|((queue, kind), by)| (queue, kind, by)).collect(),
+            queues: self.queues.iter().map(|(queue, paused)| (*queue, *paused)).collect(),
+            workers: self
+                .workers
+                .iter()
+                .map(|(&number, worker)| SeenWorker {
+                    worker: number,
+                    stopping: worker.stopping,
+                    runs: runs(number),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Job {
+    fn seen(&self, number: u32) -> SeenJob {
+        SeenJob {
+            job: number,
+            state: self.state,
+            queue: self.queue,
+            kind: self.kind,
+            priority: self.priority,
+            attempts: self.attempts,
+            max_attempts: self.max_attempts,
+            token: self.token,
+            worker: self.worker,
+            run_at: self.run_at,
+            created_at: self.created_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            unique: self.unique.map(|key| format!("key {key}")),
+            waits_for: self.waits_for.iter().copied().collect(),
+            reason: self.reason,
+            error: self.error.map(str::to_owned),
+            result: self.result.map(|value| value.to_string()),
+            progress: self.progress.map(|value| value.to_string()),
+            history: self.history.clone(),
+        }
+    }
+
+    pub(super) fn lease(&self, number: u32) -> Name {
+        Name { job: number, token: self.token }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
