@@ -4,6 +4,7 @@
 //!   written once and run for every store.
 //! - [`model`]: stories by chance, told to a store and to a model of it, which must agree; what they
 //!   disagree on is told in as few steps as it takes.
+//! - [`history`]: holds what outside witnesses saw of a run, with crashes in it, against what is promised.
 //! - [`memory`]: the smallest correct store, which is what the contract means where its words leave
 //!   a doubt.
 //! - [`simulator`]: many processes, faults and any course of time, from one seed.
@@ -56,6 +57,7 @@
 
 pub mod conformance;
 mod dice;
+pub mod history;
 pub mod memory;
 pub mod model;
 pub mod simulator;
