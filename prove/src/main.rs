@@ -1,12 +1,14 @@
 //! `prove`: breaks the queue in every way that is known, checks what is promised, and counts.
 //!
-//! Each proof is a module with a `run` that gives a [`Score`](scoreboard::Score). What is promised,
+//! Each proof is a module with a `run` that gives a [`Score`]. What is promised,
 //! and how to read the figures, is in `docs/reliability.md`.
 
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 
 mod scoreboard;
 mod simulate;
+mod storm;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -28,12 +30,23 @@ struct Args {
 enum Proof {
     /// Simulates worlds of many processes, with faults and any course of time
     Simulate(simulate::Options),
+    /// Kill real processes at random moments, and check what is promised of crashes
+    Storm(storm::Options),
+    /// A process of the storm
+    #[command(subcommand, hide = true)]
+    StormPart(storm::Part),
+    /// A command of the storm
+    #[command(hide = true)]
+    StormJob(storm::Job),
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let scores: Vec<Score> = match args.proof {
-        Proof::Simulate(options) => vec![simulate::run_all(&options)],
+        Proof::Simulate(options) => vec![simulate::run(&options)],
+        Proof::Storm(options) => vec![storm::run(&options)],
+        Proof::StormPart(part) => return part.run(),
+        Proof::StormJob(job) => return job.run(),
     };
     for score in &scores {
         println!("{score}");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 use queuectl_core::{Clock, ManualClock, SqliteOptions, SqliteStore, SystemClock};
-use queuectl_testkit::simulator::{Backend, Failure, Open, Seed, Tally, in_memory, run};
+use queuectl_testkit::simulator::{self, Backend, Failure, Open, Seed, Tally, in_memory};
 
 use crate::scoreboard::{Score, count};
 
@@ -54,7 +54,7 @@ impl Options {
 /// Failures after which it is pointless to go on.
 const FAILURES_MAX: usize = 5;
 
-pub(crate) fn run_all(options: &Options) -> Score {
+pub(crate) fn run(options: &Options) -> Score {
     let mut score = Score::new(match options.store {
         Kind::Sqlite => "simulation, SQLite",
         Kind::Memory => "simulation, in memory",
@@ -78,7 +78,7 @@ pub(crate) fn run_all(options: &Options) -> Score {
                     }
                     let backend: Backend<'_> =
                         if options.store == Kind::Sqlite { &sqlite } else { &in_memory };
-                    match run(Seed { seed, steps: options.steps }, backend) {
+                    match simulator::run(Seed { seed, steps: options.steps }, backend) {
                         Ok(tally) => own.merge(&tally),
                         Err(failure) => {
                             total.lock().unwrap_or_else(PoisonError::into_inner).1.push(failure);

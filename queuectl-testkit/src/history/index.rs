@@ -163,11 +163,6 @@ impl<'a> Index<'a> {
         self.keys.contains_key(id) || !self.requests(id).purged.is_empty()
     }
 
-    /// Whether a process was killed.
-    pub(super) fn was_killed(&self, process: ProcessId) -> bool {
-        self.killed.contains_key(&process)
-    }
-
     /// When a process was killed, if it was.
     pub(super) fn killed_at(&self, process: ProcessId) -> Option<Moment> {
         self.killed.get(&process).copied()

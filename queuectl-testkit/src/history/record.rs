@@ -150,7 +150,7 @@ fn recorded_reason(
 /// Why a lease may have been lost before `until`.
 fn lost_reason(index: &Index<'_>, execution: &Execution, until: Moment) -> Option<Explanation> {
     let from = execution.claim_asked_at.unwrap_or(execution.started_at);
-    if index.was_killed(execution.holder) {
+    if index.killed_at(execution.holder).is_some_and(|at| at <= until) {
         Some(Explanation::Crash)
     } else if index.was_stopped(execution.holder, from.min(until), until) {
         Some(Explanation::Stopped)
@@ -403,10 +403,12 @@ mod tests {
             assert!(findings.holds(), "{findings:?}");
             assert_eq!(findings.counted.again.get(&explanation), Some(&1));
         }
-        let another = Fault::Killed { process: ProcessId(9), at: ms(20) };
-        let mut history = lost();
-        history.faults.push(another);
-        assert_eq!(broken(&history), [Promise::ExplainedRun]);
+        // Not if it happened to another, or later.
+        for (process, at) in [(9, 20), (1, 51)] {
+            let mut history = lost();
+            history.faults.push(Fault::Killed { process: ProcessId(process), at: ms(at) });
+            assert!(broken(&history).contains(&Promise::ExplainedRun));
+        }
         let fenced = again(Some(How::LeaseLost), Cause::LeaseLost);
         assert_eq!(broken(&fenced), []);
     }

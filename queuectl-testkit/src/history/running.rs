@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use queuectl_core::{Cause, JobId};
 
 use super::findings::{Findings, Promise};
-use super::index::{Index, Line, RESOLUTION};
+use super::index::{Index, Line, RESOLUTION, Requests};
 use super::{Execution, How, Moment};
 
 pub(super) fn check(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
@@ -75,7 +75,6 @@ fn early(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
     let requests = index.requests(line.id);
     let not_before = requests.enqueued.iter().map(|(_, asked)| asked.not_before).min().flatten();
     let backoff = requests.enqueued.iter().map(|(_, asked)| asked.backoff_min).min();
-    let after = requests.enqueued.first().map_or(&[][..], |(_, asked)| asked.after.as_slice());
     let mut previous: Option<&Execution> = None;
     for execution in line.executions.iter().copied() {
         let started_at = execution.started_at;
@@ -88,7 +87,7 @@ fn early(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
             let text = format!("started at {}, not to run before {}", started_at.0, not_before.0);
             findings.broken(Promise::NotEarly, line.id, text);
         }
-        for parent in after {
+        for parent in parents(requests) {
             if !completed_by(index, parent, started_at) && !hurried(Moment(i64::MIN)) {
                 let text = format!("started at {} before {parent} had completed", started_at.0);
                 findings.broken(Promise::NotEarly, line.id, text);
@@ -107,6 +106,14 @@ fn early(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
         }
         previous = Some(execution);
     }
+}
+
+/// The jobs that a job waits for, whichever of the calls that may have made it did.
+fn parents<'a>(requests: &'a Requests<'_>) -> impl Iterator<Item = &'a JobId> {
+    let first = requests.enqueued.first().map_or(&[][..], |(_, asked)| asked.after.as_slice());
+    first
+        .iter()
+        .filter(|parent| requests.enqueued.iter().all(|(_, asked)| asked.after.contains(parent)))
 }
 
 fn completed_by(index: &Index<'_>, id: &JobId, by: Moment) -> bool {
@@ -232,7 +239,7 @@ mod tests {
         let killed = Fault::Killed { process: ProcessId(1), at: ms(21) };
         let mut history = twice(15);
         history.faults.push(killed);
-        assert_eq!(broken(&history), [Promise::OneHolder]);
+        assert_eq!(broken(&history), [Promise::OneHolder, Promise::ExplainedRun]);
         let mut history = twice(25);
         history.faults.push(killed);
         assert_eq!(broken(&history), []);
@@ -240,7 +247,7 @@ mod tests {
         let mut history = twice(15);
         history.executions[0].ended = None;
         history.faults.push(killed);
-        assert_eq!(broken(&history), [Promise::OneHolder]);
+        assert_eq!(broken(&history), [Promise::OneHolder, Promise::ExplainedRun]);
         history.faults[0] = Fault::Killed { process: ProcessId(1), at: ms(14) };
         assert_eq!(broken(&history), []);
     }
@@ -261,7 +268,7 @@ mod tests {
         let mut history = twice(15);
         history.faults.push(stop(1, 3));
         history.faults.push(Fault::Killed { process: ProcessId(1), at: ms(21) });
-        assert_eq!(broken(&history), [Promise::OneHolder]);
+        assert_eq!(broken(&history), [Promise::OneHolder, Promise::ExplainedRun]);
         let mut history = twice(15);
         history.faults.push(stop(12, 18));
         history.executions[0].process = ProcessId(77);
@@ -272,7 +279,7 @@ mod tests {
     fn an_older_token_does_not_begin_after_a_newer_one() {
         let mut history = twice(5);
         history.faults.push(Fault::Killed { process: ProcessId(1), at: ms(21) });
-        assert_eq!(broken(&history), [Promise::OneHolder]);
+        assert_eq!(broken(&history), [Promise::OneHolder, Promise::ExplainedRun]);
         // Its process was stopped between the claim and the start.
         history.executions[0].claim_asked_at = Some(ms(2));
         history.faults[0] = Fault::Stopped { process: ProcessId(1), from: ms(3), until: ms(9) };
