@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 
+mod recovery;
 mod scoreboard;
 mod simulate;
 mod storm;
@@ -30,6 +31,11 @@ struct Args {
 enum Proof {
     /// Simulates worlds of many processes, with faults and any course of time
     Simulate(simulate::Options),
+    /// Kill, stop and lock out workers, and measure what becomes of their jobs
+    Recovery(recovery::Options),
+    /// A process of the proof of recovery
+    #[command(subcommand, hide = true)]
+    RecoveryPart(recovery::Part),
     /// Kill real processes at random moments, and check what is promised of crashes
     Storm(storm::Options),
     /// A process of the storm
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let scores: Vec<Score> = match args.proof {
         Proof::Simulate(options) => vec![simulate::run(&options)],
+        Proof::Recovery(options) => recovery::run(&options),
+        Proof::RecoveryPart(part) => return part.run(),
         Proof::Storm(options) => vec![storm::run(&options)],
         Proof::StormPart(part) => return part.run(),
         Proof::StormJob(job) => return job.run(),

@@ -105,8 +105,15 @@ impl Arena {
 
     /// A part of this program.
     pub(crate) fn part(&self, part: &str, process: u64) -> io::Result<Command> {
+        let mut command = self.own(&["storm-part", part], process)?;
+        command.arg("--store").arg(self.store());
+        Ok(command)
+    }
+
+    /// This program.
+    pub(crate) fn own(&self, words: &[&str], process: u64) -> io::Result<Command> {
         let mut command = self.program(&self.prove, process)?;
-        command.args(["storm-part", part]).arg("--store").arg(self.store());
+        command.args(words);
         Ok(command)
     }
 

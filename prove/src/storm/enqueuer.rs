@@ -154,8 +154,9 @@ pub(crate) fn wanted(chance: &mut fastrand::Rng, number: u64, kind: Kind) -> Wan
     let fails = if chance.u8(0..6) == 0 { chance.u32(1..4) } else { 0 };
     let millis = match (kind, chance.u8(0..8)) {
         (Kind::Quick, _) => 0,
-        // Long enough to be stopped in the middle of it.
-        (Kind::Work, 0) => chance.u64(100..900),
+        // Long enough that a worker is stopped in the middle of it, and that it runs elsewhere when
+        // that one wakes up.
+        (Kind::Work, 0) => chance.u64(200..1_500),
         _ => chance.u64(0..30),
     };
     let task = Task {

@@ -15,13 +15,13 @@
 //! | `ledger.rs` | what the enqueuers were told |
 //! | `verdict.rs` | the history, and what is looked at beside it |
 
-mod arena;
+pub(crate) mod arena;
 mod enqueuer;
 mod ledger;
 mod operator;
 mod reader;
 mod slots;
-mod task;
+pub(crate) mod task;
 mod verdict;
 mod worker;
 

@@ -89,7 +89,7 @@ fn library_worker(arena: &Arena, chance: &mut fastrand::Rng) -> io::Result<()> {
     let mut command = library_worker_command(arena, process, SHORT_LEASE)?;
     let life = chance.u64(20..500);
     // Longer than its lease, so that others run its jobs meanwhile; then it wakes up.
-    let stop = (chance.u8(0..12) == 0).then(|| chance.u64(1_300..2_200));
+    let stop = (chance.u8(0..8) == 0).then(|| chance.u64(1_300..2_200));
     let ended = arena.live(process, &mut command, |target| {
         if let Some(stop) = stop.filter(|_| !target.wait(Duration::from_millis(life))) {
             let from = now();
@@ -164,7 +164,7 @@ fn reader(arena: &Arena, chance: &mut fastrand::Rng) -> io::Result<()> {
 }
 
 fn all_at_once(arena: &Arena, chance: &mut fastrand::Rng) -> io::Result<()> {
-    for _ in 0..chance.u8(10..40) {
+    for _ in 0..chance.u8(20..100) {
         if arena.is_over() {
             return Ok(());
         }

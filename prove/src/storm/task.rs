@@ -19,6 +19,8 @@ use crate::witness::{Label, Phase, Record, Witness};
 pub(crate) const QUICK: &str = "quick";
 /// The kind of jobs that take a while.
 pub(crate) const WORK: &str = "work";
+/// The kind of jobs whose handler kills its worker.
+pub(crate) const KILLER: &str = "killer";
 
 /// Where the witness writes, in the environment of workers and of their commands.
 pub(crate) const WITNESS: &str = "PROVE_WITNESS";

@@ -17,8 +17,9 @@ use queuectl_core::{
     Worker, WorkerKey, WorkerOptions,
 };
 use queuectl_testkit::history::How;
+use rustix::process::Signal;
 
-use super::task::{HOLDER, QUICK, Task, WITNESS, WORK};
+use super::task::{HOLDER, KILLER, QUICK, Task, WITNESS, WORK};
 use crate::witness::process::now;
 use crate::witness::{Phase, Record, Witness};
 
@@ -53,7 +54,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let handlers = Handlers::new()
         .with(QUICK, typed.clone())?
         .with(WORK, typed)?
-        .with(SHELL_KIND, Arc::new(shell))?;
+        .with(SHELL_KIND, Arc::new(shell))?
+        .on(KILLER, |_: Task, _: &Context| {
+            rustix::process::kill_process(rustix::process::getpid(), Signal::KILL)
+        })?;
     let mut worker = WorkerOptions::default();
     worker.workers = options.count;
     worker.lease = Duration::from_millis(options.lease_ms);

@@ -8,11 +8,15 @@ pub(crate) mod process;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use queuectl_core::{JobId, JobKey, Lease, Name, Token};
 use queuectl_testkit::history::{How, Moment};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify;
 
 /// The size of a record. It divides a page, so that no record lies on two of them.
 const LEN: usize = 64;
@@ -162,6 +166,53 @@ pub(crate) fn read(path: &Path) -> io::Result<(Vec<Record>, usize)> {
         }
     }
     Ok((records, torn))
+}
+
+/// Follows a witness's file: waits for records, woken by each write.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    path: PathBuf,
+    notify: OwnedFd,
+    /// How many records have been looked at.
+    seen: usize,
+}
+
+impl Watcher {
+    /// Follows the file from its beginning; makes it if there is none.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
+        Witness::open(path)?;
+        let notify = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&notify, path, inotify::WatchFlags::MODIFY)?;
+        Ok(Watcher { path: path.to_owned(), notify, seen: 0 })
+    }
+
+    /// The first record not yet looked at for which `look` has an answer. Those before it are passed
+    /// over.
+    pub(crate) fn until<T>(
+        &mut self,
+        at_most: Duration,
+        mut look: impl FnMut(&Record) -> Option<T>,
+    ) -> io::Result<T> {
+        let until = process::now().plus(at_most);
+        loop {
+            let (records, _) = read(&self.path)?;
+            while let Some(record) = records.get(self.seen) {
+                self.seen += 1;
+                if let Some(found) = look(record) {
+                    return Ok(found);
+                }
+            }
+            let left = until.0 - process::now().0;
+            let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
+            let timeout = Timespec::try_from(left).ok();
+            let mut fds = [PollFd::new(&self.notify, PollFlags::IN)];
+            if rustix::event::poll(&mut fds, timeout.as_ref())? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // What the notes say is of no interest, only that there were some.
+            rustix::io::read(&self.notify, &mut [0; 4096])?;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -78,15 +78,8 @@ pub(crate) struct Target {
 impl Live {
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let mut child = command.spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let held = pid
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
-            .and_then(|pid| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?));
-        match held {
-            Ok(pidfd) => {
-                let target = Arc::new(Target { pidfd, killed_at: Mutex::default() });
-                Ok(Live { child, target })
-            }
+        match Target::of(child.id()) {
+            Ok(target) => Ok(Live { child, target: Arc::new(target) }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -104,7 +97,23 @@ impl Live {
     }
 }
 
+/// A proof that gives up leaves nothing running.
+impl Drop for Live {
+    fn drop(&mut self) {
+        // Both do nothing if it has been waited for.
+        self.target.send(Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
 impl Target {
+    /// The process of that number.
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Target { pidfd, killed_at: Mutex::default() })
+    }
+
     /// Waits until it has ended, but not longer than this; says whether it has.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let timeout = Timespec::try_from(at_most).ok();

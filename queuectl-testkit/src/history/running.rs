@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use queuectl_core::{Cause, JobId};
+use queuectl_core::{Cause, JobId, Name};
 
 use super::findings::{Findings, Promise};
 use super::index::{Index, Line, RESOLUTION, Requests};
@@ -191,15 +191,15 @@ fn after_the_end(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
 /// somebody asks to resume it.
 pub(super) fn claims_during_pause(index: &Index<'_>, findings: &mut Findings) {
     for line in index.lines.values() {
-        let Some((_, asked)) = index.requests(line.id).enqueued.first() else { continue };
-        let Some(pauses) = index.paused.get(&asked.queue) else { continue };
+        let Some(queue) = queue_of(index, line) else { continue };
+        let Some(pauses) = index.paused.get(queue) else { continue };
         for execution in &line.executions {
             let Some(claim_asked_at) = execution.claim_asked_at else { continue };
             let before = pauses.partition_point(|call| call.over_at < claim_asked_at);
             let Some(pause) = before.checked_sub(1).map(|last| pauses[last]) else { continue };
             let resumed = index
                 .resumed
-                .get(&asked.queue)
+                .get(queue)
                 .is_some_and(|resumed| resumed.touch(pause.asked_at, execution.started_at));
             if !resumed {
                 let text = format!(
@@ -210,6 +210,17 @@ pub(super) fn claims_during_pause(index: &Index<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// The queue of a job. One that is gone may have been made by any call that was told its id; those that
+/// only found it by its unique key may have asked for another queue.
+fn queue_of<'a>(index: &Index<'a>, line: &Line<'a>) -> Option<&'a Name> {
+    if let Some(job) = line.job {
+        return Some(&job.queue);
+    }
+    let enqueued = &index.requests(line.id).enqueued;
+    let (_, first) = enqueued.first()?;
+    enqueued.iter().all(|(_, asked)| asked.queue == first.queue).then_some(&first.queue)
 }
 
 #[cfg(test)]
@@ -395,5 +406,13 @@ mod tests {
         let mut resumed = paused(5);
         resumed.calls.push(call(6, 7, Answer::Unknown, Request::Resume(queue())));
         assert_eq!(broken(&resumed), []);
+        // Somebody who asked for that queue was given this job, of another one, by its unique key.
+        let mut found = paused(5);
+        let other = Name::new("other").unwrap();
+        found.calls.push(call(3, 4, Answer::Done, enqueue(&["a"])));
+        found.end.jobs[0].0.queue = other.clone();
+        assert_eq!(broken(&found), []);
+        found.calls[1].request = Request::Pause(other);
+        assert_eq!(broken(&found), [Promise::NotEarly]);
     }
 }
