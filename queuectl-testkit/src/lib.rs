@@ -5,6 +5,7 @@
 //! - [`model`]: stories by chance, told to a store and to a model of it, which must agree; what they
 //!   disagree on is told in as few steps as it takes.
 //! - [`history`]: holds what outside witnesses saw of a run, with crashes in it, against what is promised.
+//! - [`checks`]: what must hold for any text, number or damaged file.
 //! - [`memory`]: the smallest correct store, which is what the contract means where its words leave
 //!   a doubt.
 //! - [`simulator`]: many processes, faults and any course of time, from one seed.
@@ -55,6 +56,7 @@
 //! that needs more than the fixture offers says so on standard error, even when the test
 //! harness captures output.
 
+pub mod checks;
 pub mod conformance;
 mod dice;
 pub mod history;
