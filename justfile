@@ -17,3 +17,7 @@ deny:
 # The documents, with warnings denied.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Fuzzes each target for so many seconds (needs a nightly toolchain and cargo-fuzz).
+fuzz SECONDS="60":
+    fuzz/run {{SECONDS}}
