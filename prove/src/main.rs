@@ -1,14 +1,24 @@
 //! `prove`: breaks the queue in every way that is known, checks what is promised, and counts.
 //!
-//! Each proof is a module with a `run` that gives a [`Score`]. What is promised,
+//! Each proof is a module with a `run` that gives a [`Score`](scoreboard::Score). What is promised,
 //! and how to read the figures, is in `docs/reliability.md`.
 
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod health;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod power;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[path = "tracer/elsewhere.rs"]
+mod power;
 mod recovery;
 mod scoreboard;
+mod series;
 mod simulate;
 mod storm;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod tracer;
 mod witness;
 
 use std::process::ExitCode;
@@ -29,14 +39,11 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Proof {
+    /// All proofs, one after the other, and one scoreboard
+    All(series::Options),
     /// Simulates worlds of many processes, with faults and any course of time
     Simulate(simulate::Options),
-    /// Kill, stop and lock out workers, and measure what becomes of their jobs
-    Recovery(recovery::Options),
-    /// A process of the proof of recovery
-    #[command(subcommand, hide = true)]
-    RecoveryPart(recovery::Part),
-    /// Kill real processes at random moments, and check what is promised of crashes
+    /// Kills real processes at random moments
     Storm(storm::Options),
     /// A process of the storm
     #[command(subcommand, hide = true)]
@@ -44,21 +51,47 @@ enum Proof {
     /// A command of the storm
     #[command(hide = true)]
     StormJob(storm::Job),
+    /// Kills, stops and locks out workers, and measures what becomes of their jobs
+    Recovery(recovery::Options),
+    /// A process of the proof of recovery
+    #[command(subcommand, hide = true)]
+    RecoveryPart(recovery::Part),
+    /// Cuts the power: crash images of recorded workloads
+    Power(power::Options),
+    /// A process of the workload that `power` records
+    #[command(hide = true)]
+    PowerActor(power::Part),
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let scores: Vec<Score> = match args.proof {
-        Proof::Simulate(options) => vec![simulate::run(&options)],
-        Proof::Recovery(options) => recovery::run(&options),
-        Proof::RecoveryPart(part) => return part.run(),
-        Proof::Storm(options) => vec![storm::run(&options)],
-        Proof::StormPart(part) => return part.run(),
-        Proof::StormJob(job) => return job.run(),
-    };
-    for score in &scores {
+    match args.proof {
+        Proof::All(options) => series::run(&options),
+        Proof::StormPart(part) => part.run(),
+        Proof::StormJob(job) => job.run(),
+        Proof::RecoveryPart(part) => part.run(),
+        Proof::PowerActor(part) => play(&part),
+        proof => show(&proof.run(), args.details),
+    }
+}
+
+impl Proof {
+    /// What a proof gives; nothing for what is no proof.
+    fn run(&self) -> Vec<Score> {
+        match self {
+            Proof::Simulate(options) => vec![simulate::run(options)],
+            Proof::Storm(options) => vec![storm::run(options)],
+            Proof::Recovery(options) => recovery::run(options),
+            Proof::Power(options) => vec![power::run(options)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn show(scores: &[Score], details: bool) -> ExitCode {
+    for score in scores {
         println!("{score}");
-        for detail in score.details.iter().filter(|_| args.details) {
+        for detail in score.details.iter().filter(|_| details) {
             println!("  {detail}");
         }
         for violation in &score.violations {
@@ -66,4 +99,14 @@ fn main() -> ExitCode {
         }
     }
     if scores.iter().all(Score::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn play(part: &power::Part) -> ExitCode {
+    match power::play(part) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

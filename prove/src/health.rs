@@ -1,0 +1,183 @@
+//! Whether a store is sound: SQLite's own check, and everything that the schema means and cannot say.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
+const WRONG: [(&str, &str); 9] = [
+    (
+        "a counter differs from a recount",
+        "SELECT lane, state, sum(n) FROM (
+             SELECT lane, state, n FROM queuectl_count
+             UNION ALL SELECT lane, state, -1 FROM queuectl_job)
+         GROUP BY lane, state HAVING sum(n) != 0",
+    ),
+    (
+        "a job that runs has no worker",
+        "SELECT key FROM queuectl_job WHERE state = 2
+         AND (worker IS NULL OR worker NOT IN (SELECT worker FROM queuectl_worker))",
+    ),
+    (
+        "a job has spent more attempts than it may",
+        "SELECT key FROM queuectl_job WHERE attempts > max_attempts OR attempts > token",
+    ),
+    (
+        "a job that may be claimed is not in the index, or one in it may not",
+        "SELECT key FROM queuectl_job WHERE claim_rank IS NOT NULL AND state NOT IN (0, 4)",
+    ),
+    (
+        "a blocked job does not know how many it waits for",
+        "SELECT key FROM queuectl_job WHERE state = 1 AND (blockers = 0 OR blockers !=
+             (SELECT count(*) FROM queuectl_dependency WHERE child = key))",
+    ),
+    (
+        "a dependency leads to a job that is not there",
+        "SELECT 1 FROM queuectl_dependency
+         WHERE parent NOT IN (SELECT key FROM queuectl_job)
+            OR child NOT IN (SELECT key FROM queuectl_job)",
+    ),
+    (
+        "an attempt or an output is nobody's",
+        "SELECT 1 FROM queuectl_attempt WHERE job NOT IN (SELECT key FROM queuectl_job)
+         UNION ALL
+         SELECT 1 FROM queuectl_output WHERE (job, token) NOT IN
+             (SELECT job, token FROM queuectl_attempt)",
+    ),
+    (
+        "a job is in no lane, or a lane in no queue",
+        "SELECT 1 FROM queuectl_job WHERE lane NOT IN (SELECT lane FROM queuectl_lane)
+         UNION ALL
+         SELECT 1 FROM queuectl_lane WHERE queue NOT IN (SELECT queue FROM queuectl_queue)",
+    ),
+    (
+        "an attempt is newer than its job's newest",
+        "SELECT 1 FROM queuectl_attempt AS a JOIN queuectl_job ON key = job WHERE a.token > \
+         queuectl_job.token",
+    ),
+];
+
+/// Everything that is wrong with the store at `path`, for which nothing else may be holding a lock.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the proofs that interfere"))]
+pub(crate) fn examine(path: &Path) -> Vec<String> {
+    match connect(path) {
+        Ok(connection) => examine_all(&connection),
+        Err(error) => vec![format!("{CORRUPT}: {error}")],
+    }
+}
+
+/// A connection of its own, beside the library's.
+pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+}
+
+/// Everything that is wrong.
+pub(crate) fn examine_all(connection: &Connection) -> Vec<String> {
+    let found = integrity(connection).and_then(|mut found| {
+        found.extend(meaning(connection)?);
+        Ok(found)
+    });
+    found.unwrap_or_else(|error| vec![format!("{CORRUPT}: {error}")])
+}
+
+/// What SQLite cannot check; short.
+pub(crate) fn examine_meaning(connection: &Connection) -> Vec<String> {
+    meaning(connection).unwrap_or_else(|error| vec![format!("{CORRUPT}: {error}")])
+}
+
+/// How what SQLite itself finds wrong begins.
+pub(crate) const CORRUPT: &str = "damaged";
+
+fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = connection.prepare("PRAGMA integrity_check(3)")?;
+    let lines = check.query_map([], |row| row.get::<_, String>(0))?;
+    let mut found = Vec::new();
+    for line in lines {
+        let line = line?;
+        if line != "ok" {
+            found.push(format!("{CORRUPT}: {line}"));
+        }
+    }
+    let mut keys = connection.prepare("PRAGMA foreign_key_check")?;
+    if keys.exists([])? {
+        found.push(format!("{CORRUPT}: a foreign key leads nowhere"));
+    }
+    Ok(found)
+}
+
+fn meaning(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (wrong, query) in WRONG {
+        if connection.prepare_cached(query)?.exists([])? {
+            found.push(wrong.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use queuectl_core::store::{ClaimRequest, Queues, Registration, Store};
+    use queuectl_core::{Name, NewJob, SqliteOptions, SqliteStore};
+
+    use super::*;
+
+    /// Each question finds what it is asked for, in a store that was sound before.
+    #[test]
+    fn every_wrong_is_found() {
+        let plant = [
+            "UPDATE queuectl_count SET n = n + 1 WHERE state = 0",
+            "UPDATE queuectl_count SET n = n + 1 WHERE lane = 1 AND state = 3",
+            "DELETE FROM queuectl_worker",
+            "UPDATE queuectl_job SET attempts = 2 WHERE state = 2",
+            "UPDATE queuectl_job SET blockers = 7 WHERE state = 1",
+            "INSERT INTO queuectl_dependency VALUES (1, 999)",
+            "INSERT INTO queuectl_output VALUES (1, 1, 1, 0, 0, x'', x'')",
+            "UPDATE queuectl_lane SET queue = 99",
+            "INSERT INTO queuectl_attempt VALUES (1, 9, 1, 1, 1, 1, 'failed', NULL, NULL, NULL)",
+            "UPDATE queuectl_job SET lane = 99",
+        ];
+        for planted in plant {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("queue.db");
+            let store = store_with_work(&path);
+            assert_eq!(examine(&path), Vec::<String>::new());
+            Connection::open(&path).unwrap().execute_batch(planted).unwrap();
+            assert!(!examine(&path).is_empty(), "{planted} was not found");
+            drop(store);
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_written_over_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        drop(store_with_work(&path));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() - 4096;
+        bytes[at..].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(examine(&path).iter().any(|wrong| wrong.starts_with(CORRUPT)));
+    }
+
+    /// One job that runs, one that waits and one that waits for that.
+    fn store_with_work(path: &Path) -> SqliteStore {
+        let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+        let store = SqliteStore::open(path, options).unwrap();
+        let mut child = NewJob::new("k", &0).unwrap();
+        child.after = vec!["q1".parse().unwrap()];
+        store.enqueue(&[NewJob::new("k", &1).unwrap(), NewJob::new("k", &2).unwrap()]).unwrap();
+        store.enqueue(&[child]).unwrap();
+        let lease = std::time::Duration::from_secs(30);
+        let registration = Registration { workers: 1, lease, log: None };
+        let worker = store.register(&registration).unwrap()[0];
+        let claim = ClaimRequest {
+            workers: &[(worker, 1)],
+            queues: &Queues::All,
+            kinds: &[Name::new("k").unwrap()],
+        };
+        assert_eq!(store.exchange(&[], Some(&claim)).unwrap().claimed.len(), 1);
+        store
+    }
+}
