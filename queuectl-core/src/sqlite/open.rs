@@ -157,7 +157,7 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = folder.join(format!(".{name}.{}", random::identity()));
     let made = draw_up(&draft, path, options.clock.as_ref());
-    let placed = made.and_then(|()| {
+    let placed = made.and_then(|()| sync_above(path, folder)).and_then(|()| {
         match rustix::fs::renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE) {
             // Somebody else was quicker: theirs is the store.
             Err(rustix::io::Errno::EXIST) => Ok(()),
@@ -178,6 +178,23 @@ fn create(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
     placed?;
     // So that the name survives a power cut as the contents do.
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(path, error))
+}
+
+/// Makes the folders above the store's own remember what is in them. Any of them may have been made a
+/// moment ago, by this process or by another one, and a power cut would take it with everything in
+/// it. Done before anybody can find the store, because whoever finds it adds jobs without asking.
+fn sync_above(path: &Path, folder: &Path) -> Result<(), OpenError> {
+    let device = |folder: &Path| std::fs::metadata(folder).map(|folder| folder.dev()).ok();
+    let own = device(folder);
+    // What is mounted elsewhere was there before.
+    for above in folder.ancestors().skip(1).take_while(|above| device(above) == own) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            // One that may not be read is nobody's who makes stores.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|error| io_error(path, error))?,
+        }
+    }
+    Ok(())
 }
 
 fn draw_up(draft: &Path, path: &Path, clock: &dyn Clock) -> Result<(), OpenError> {
