@@ -22,12 +22,6 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-impl From<r2d2::Error> for StoreError {
-    fn from(error: r2d2::Error) -> Self {
-        StoreError::Other(error.into())
-    }
-}
-
 impl StoreError {
     /// The transaction ended before the write could be applied to it; it did not happen.
     pub(super) fn abandoned() -> Self {

@@ -1,7 +1,8 @@
 //! The store in one SQLite file.
 //!
 //! One connection writes, and the writes of all threads are combined on it ([`combine`]); readers
-//! have a pool. `docs/storage.md` has the schema, each transaction and its crash points.
+//! have connections of their own ([`readers`]). `docs/storage.md` has the schema, each transaction and
+//! its crash points.
 
 mod begun;
 mod catalogue;
@@ -16,6 +17,7 @@ mod lease;
 mod lifelock;
 mod open;
 mod read;
+mod readers;
 mod row;
 mod settle;
 mod transaction;
@@ -24,16 +26,16 @@ mod watch;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
 use self::combine::Combiner;
 use self::lease::Process;
 use self::lifelock::{LifeLock, LifeLocks};
 pub use self::open::OpenError;
+use self::readers::Readers;
 use self::transaction::Writer;
 use self::watch::Watchers;
 use crate::attempt::Attempt;
@@ -47,9 +49,6 @@ use crate::store::{
     QueueInfo, Registration, Rescued, Settlement, StopMode, Store, StoreError, Waker, Watch,
     WorkerInfo,
 };
-
-/// Readers at a time in one process. A read is short; more would only wait for the same two cores.
-const READERS_MAX: u32 = 8;
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -93,7 +92,7 @@ pub struct SqliteStore {
     identity: String,
     clock: Arc<dyn Clock>,
     combiner: Combiner,
-    readers: OnceLock<r2d2::Pool<SqliteConnectionManager>>,
+    readers: Readers,
     watchers: Watchers,
     process: Process,
     locks: LifeLocks,
@@ -122,11 +121,11 @@ impl SqliteStore {
         );
         Ok(SqliteStore {
             locks: LifeLocks::new(&path),
+            readers: Readers::new(&path),
             path,
             identity: opened.identity,
             clock,
             combiner: Combiner::new(writer),
-            readers: OnceLock::new(),
             watchers: Watchers::default(),
             process: Process {
                 identity: random::identity(),
@@ -153,26 +152,13 @@ impl SqliteStore {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // Made only when needed: a program that enqueues and exits reads nothing.
-        let pool = self.readers.get_or_init(|| {
-            let manager = SqliteConnectionManager::file(&self.path)
-                .with_flags(open::reader_flags())
-                .with_init(|connection| {
-                    open::prepare(connection)?;
-                    connection.pragma_update(None, "query_only", true)
-                });
-            r2d2::Pool::builder()
-                .max_size(READERS_MAX)
-                .min_idle(Some(0))
-                .test_on_check_out(false)
-                .build_unchecked(manager)
-        });
-        let mut connection = pool.get()?;
-        // One transaction, so that several queries see one state; it ends with them.
-        let snapshot = connection.transaction()?;
-        let answer = query(&snapshot)?;
-        snapshot.commit()?;
-        Ok(answer)
+        self.readers.read(|connection| {
+            // One transaction, so that several queries see one state; it ends with them.
+            let snapshot = connection.transaction()?;
+            let answer = query(&snapshot)?;
+            snapshot.commit()?;
+            Ok(answer)
+        })
     }
 
     fn life(&self) -> MutexGuard<'_, Option<LifeLock>> {

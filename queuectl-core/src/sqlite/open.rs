@@ -284,8 +284,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
         .map_err(|error| sqlite_error(path, error))
 }
 
-/// What every connection needs, those of the readers' pool as well.
-pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+/// What every connection needs, readers as well.
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.busy_handler(Some(wait_for_lock))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -310,8 +310,12 @@ fn wait_for_lock(tries: i32) -> bool {
     now.since(SINCE.get()) < BUSY_MAX
 }
 
-pub(super) fn reader_flags() -> OpenFlags {
-    flags()
+/// A connection that cannot write.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags())?;
+    prepare(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
 }
 
 /// Whether this is a store, and one that this version may write to; gives its identity.
