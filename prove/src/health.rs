@@ -58,7 +58,6 @@ const WRONG: [(&str, &str); 9] = [
 ];
 
 /// Everything that is wrong with the store at `path`, for which nothing else may be holding a lock.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the proofs that interfere"))]
 pub(crate) fn examine(path: &Path) -> Vec<String> {
     match connect(path) {
         Ok(connection) => examine_all(&connection),

@@ -6,12 +6,18 @@
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod boundaries;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod faults;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod health;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod power;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 #[path = "tracer/elsewhere.rs"]
 mod power;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+use self::power::{self as boundaries, self as faults};
 mod recovery;
 mod scoreboard;
 mod series;
@@ -58,6 +64,10 @@ enum Proof {
     RecoveryPart(recovery::Part),
     /// Cuts the power: crash images of recorded workloads
     Power(power::Options),
+    /// kill -9 at each system call of each command
+    Boundaries(boundaries::Options),
+    /// Errors of the operating system at each system call of each command
+    Faults(faults::Options),
     /// A process of the workload that `power` records
     #[command(hide = true)]
     PowerActor(power::Part),
@@ -83,6 +93,8 @@ impl Proof {
             Proof::Storm(options) => vec![storm::run(options)],
             Proof::Recovery(options) => recovery::run(options),
             Proof::Power(options) => vec![power::run(options)],
+            Proof::Boundaries(options) => vec![boundaries::run(options)],
+            Proof::Faults(options) => vec![faults::run(options)],
             _ => Vec::new(),
         }
     }

@@ -115,15 +115,6 @@ impl Call {
         matches!(self.number, libc::SYS_write | libc::SYS_pwrite64)
     }
 
-    #[expect(dead_code, reason = "for the proofs that interfere")]
-    /// Whether a lock is asked for, and not given back.
-    pub(crate) fn takes_lock(&self) -> bool {
-        match self.kind {
-            Kind::Flock => self.args[1] as i32 & libc::LOCK_UN == 0,
-            _ => true,
-        }
-    }
-
     fn target(&self) -> Target {
         NAMES
             .iter()
@@ -166,6 +157,20 @@ impl Tracee {
                 self.path_at(Some(call.args[2] as i32), call.args[3])
             }
             _ => None,
+        }
+    }
+
+    /// Whether a call asks for a lock, and does not give one back.
+    pub(crate) fn takes_lock(&self, call: &Call) -> bool {
+        match call.kind {
+            Kind::Flock => call.args[1] as i32 & libc::LOCK_UN == 0,
+            Kind::Lock => {
+                // The type of the lock comes first in its description.
+                let mut kind = [0; 2];
+                let read = self.read(call.args[2], &mut kind);
+                read == Some(2) && i32::from(i16::from_ne_bytes(kind)) != libc::F_UNLCK
+            }
+            _ => false,
         }
     }
 

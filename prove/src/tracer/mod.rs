@@ -44,7 +44,6 @@ pub(crate) struct Program {
 
 /// What is to happen before a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "for the proofs that interfere"))]
 pub(crate) enum Entry {
     Go,
     /// Everything that is traced dies, and the call does not happen.
