@@ -14,8 +14,13 @@ fn dead_and_locked_out_workers_are_survived() {
     }
     let output = Command::new(prove).args(["recovery", "--rounds", "3"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    // What is said of the neighbours is left out: they do lose attempts as yet.
-    for proof in ["recovery: 3 workers", "self-fencing: ", "jobs that kill their workers: 6"] {
+    let proofs = [
+        "recovery: 3 workers killed",
+        "self-fencing: 6 jobs",
+        "jobs that kill their workers: 6 workers",
+        "neighbours of such jobs: 400 neighbours",
+    ];
+    for proof in proofs {
         let line = text.lines().find(|line| line.starts_with(proof));
         assert!(line.is_some_and(|line| line.contains("; 0 violations")), "{proof}: {text}");
     }

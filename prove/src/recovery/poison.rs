@@ -1,17 +1,19 @@
 //! Jobs that kill the worker that runs them: they end in the dead letter queue instead of killing
 //! workers for ever, and the jobs beside them do not pay for it.
 
+use std::collections::HashMap;
 use std::error::Error;
 
 use queuectl_core::shell::{Program, ShellJob};
 use queuectl_core::store::{JobQuery, Store};
-use queuectl_core::{Cause, Job, NewJob, SqliteOptions, SqliteStore, State};
+use queuectl_core::{Cause, Job, JobKey, NewJob, SqliteOptions, SqliteStore, State};
 
 use super::{Options, PATIENCE, place};
 use crate::scoreboard::{Score, count};
 use crate::storm::arena::Arena;
 use crate::storm::task::{KILLER, QUICK, Task};
 use crate::witness::process::Live;
+use crate::witness::{self, Phase};
 
 /// So many workers die of each.
 const ATTEMPTS: u32 = 3;
@@ -64,17 +66,22 @@ pub(super) fn prove_neighbours(options: &Options, score: &mut Score) -> Result<(
     let neighbours: Vec<Job> =
         store.jobs(&query)?.into_iter().filter(|job| job.kind.as_str() == QUICK).collect();
     let not_done = neighbours.iter().filter(|job| job.state != State::Completed).count();
-    let paid: Vec<&Job> = neighbours.iter().filter(|job| job.attempts > 1).collect();
+    // One that began, and whose end was not settled when the worker died, has spent its attempt.
+    let mut began: HashMap<JobKey, u32> = HashMap::new();
+    for record in witness::read(&arena.witness())?.0 {
+        *began.entry(record.lease.key).or_default() += u32::from(record.phase == Phase::Started);
+    }
+    let lost = |job: &Job| job.attempts.saturating_sub(*began.get(&job.key).unwrap_or(&0));
+    let paid: Vec<u32> = neighbours.iter().map(lost).filter(|lost| *lost > 0).collect();
     score.figure("neighbours", count(neighbours.len() as u64));
     score.figure("workers died", died);
     if not_done > 0 {
         score.violations.push(format!("{not_done} neighbours did not complete"));
     }
-    if let Some(most) = paid.iter().map(|job| job.attempts).max() {
+    if let Some(most) = paid.iter().max() {
         score.violations.push(format!(
-            "{} neighbours, which never began, lost attempts by it; up to {}",
+            "{} neighbours lost attempts that they never began; up to {most}",
             paid.len(),
-            most - 1
         ));
     }
     Ok(())

@@ -46,7 +46,11 @@ fn overlaps(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
             .unwrap_or(execution.started_at)
             .min(later.started_at)
             .min(execution.started_at);
-        if index.was_stopped(execution.process, held_from, later.started_at) {
+        // A command is not stopped with its worker. But a worker that was stopped between its claim and
+        // the start may begin it late, until it sees that its lease is over.
+        let began_late = execution.started_at > later.started_at
+            && index.was_stopped(execution.holder, Moment(i64::MIN), execution.started_at);
+        if began_late || index.was_stopped(execution.process, held_from, later.started_at) {
             findings.counted.stale += 1;
             continue;
         }
@@ -141,7 +145,7 @@ fn after_the_end(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
     };
     let stale = |execution: &Execution, known_at| {
         let from = execution.claim_asked_at.unwrap_or(Moment(i64::MIN));
-        index.was_stopped(execution.process, from, known_at)
+        index.was_stopped(execution.holder, from, known_at)
     };
     for call in &requests.cancelled_now {
         if last.started_at > call.over_at
@@ -284,6 +288,9 @@ mod tests {
         history.faults.push(stop(12, 18));
         history.executions[0].process = ProcessId(77);
         assert_eq!(broken(&history), [Promise::OneHolder]);
+        // But it may begin late, if its worker was stopped before.
+        history.executions[0].started_at = ms(17);
+        assert_eq!(broken(&history), []);
     }
 
     #[test]
