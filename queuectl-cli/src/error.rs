@@ -111,9 +111,10 @@ impl From<StoreError> for CliError {
                 return CliError::new(Exit::CONFLICT, error.to_string()).hint(hint);
             }
             StoreError::UniqueKeyTaken { .. } => (Exit::CONFLICT, None),
-            StoreError::Cycle(_) | StoreError::BatchTooLarge { .. } | StoreError::Setting(_) => {
-                (Exit::USAGE, None)
-            }
+            StoreError::Cycle(_)
+            | StoreError::NumberOutOfRange(_)
+            | StoreError::BatchTooLarge { .. }
+            | StoreError::Setting(_) => (Exit::USAGE, None),
             StoreError::Busy(_) => (Exit::STORE, Some("try again")),
             StoreError::Full(_) => (Exit::STORE, Some("make room on the disk, then try again")),
             StoreError::ReadOnly(_) => {

@@ -11,7 +11,7 @@ pub const NAME_LEN_MAX: usize = 64;
 
 /// The highest number that may be *chosen*. Far beyond any queue, and far enough below the store's
 /// own limit that no chosen id can use up the numbers that follow it.
-pub(crate) const CHOSEN_KEY_MAX: i64 = 999_999_999_999_999;
+pub const CHOSEN_KEY_MAX: i64 = 999_999_999_999_999;
 
 /// The store's own number of a job. Grows with each enqueue and is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -105,7 +105,9 @@ pub use clock::{BootId, BootTime, Clock, InvalidTimestamp, ManualClock, SystemCl
 pub use handler::{
     Context, Finished, Handler, Handlers, Outcome, ProgressSink, StopCause, StopSignal,
 };
-pub use id::{InvalidName, JobId, JobKey, Lease, NAME_LEN_MAX, Name, Token, WorkerKey};
+pub use id::{
+    CHOSEN_KEY_MAX, InvalidName, JobId, JobKey, Lease, NAME_LEN_MAX, Name, Token, WorkerKey,
+};
 pub use job::{
     BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob, Start,
 };

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Report};
 use crate::clock::Timestamp;
-use crate::id::{JobId, JobKey, Lease, Name, Token, WorkerKey};
+use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::state::{RefusedTransition, State};
@@ -68,7 +68,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// [`StoreError::DuplicateId`] if a chosen id is taken, [`StoreError::NumberGiven`] if it has the
-    /// form of an automatic id and is not above all of them, [`StoreError::NotFound`] if an `after`
+    /// form of an automatic id and is not above all of them, [`StoreError::NumberOutOfRange`] if it is
+    /// above [`CHOSEN_KEY_MAX`], [`StoreError::NotFound`] if an `after`
     /// job does not exist, [`StoreError::Cycle`] if a job is to wait for itself,
     /// [`StoreError::BatchTooLarge`] beyond [`BATCH_LEN_MAX`] jobs.
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError>;
@@ -538,6 +539,10 @@ pub enum StoreError {
     /// another job's once, or might have been.
     #[error("{0} is not free: the numbers up to the newest job's are never given again")]
     NumberGiven(JobId),
+    /// The chosen id has the form of those that the store gives, and is not a number that can be
+    /// chosen: it would leave the store few numbers to give, or none.
+    #[error("{0} cannot be chosen: the numbers to choose from are q1 to q{CHOSEN_KEY_MAX}")]
+    NumberOutOfRange(JobId),
     /// The job is in a state in which this cannot happen.
     #[error("job {id}: {refused}")]
     WrongState {

@@ -79,7 +79,9 @@ impl JobSpec {
         if self.timeout == Some(Duration::ZERO) {
             return Err(Refused::new("timeout is 0: the job could never run"));
         }
-        job.id = self.id;
+        if let Some(id) = self.id {
+            job = job.id(&id.to_string()).map_err(|error| Refused::new(error.to_string()))?;
+        }
         job.priority = self.priority.unwrap_or_default();
         job.max_retries = self.max_retries;
         job.start = self.start.unwrap_or_default();

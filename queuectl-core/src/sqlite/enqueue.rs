@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 use super::error::is_duplicate;
 use super::row;
 use super::transaction::Tx;
-use crate::id::{JobId, JobKey};
+use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey};
 use crate::job::{BATCH_LEN_MAX, NewJob, Start};
 use crate::state::State;
 use crate::store::{Enqueued, StoreError};
@@ -99,6 +99,10 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
 /// Refuses a number that was given to a job before, also if that job is gone: a worker may still hold
 /// a lease of it, and the numbers of its claims would begin again.
 fn never_given(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+    // After the largest number that SQLite has, no job could ever be added again.
+    if !(1..=CHOSEN_KEY_MAX).contains(&key.0) {
+        return Err(StoreError::NumberOutOfRange(JobId::Auto(key)));
+    }
     let newest: Option<i64> = tx
         .prepare("SELECT seq FROM sqlite_sequence WHERE name = 'queuectl_job'")?
         .query_row([], |row| row.get(0))

@@ -103,6 +103,7 @@ macro_rules! conformance_cases {
                 the_largest_batch_is_taken_and_a_larger_one_refused
                 a_chosen_number_is_that_very_number
                 a_chosen_number_that_an_automatic_id_has_is_refused
+                a_chosen_number_that_leaves_few_is_refused
                 a_chosen_number_that_a_named_job_has_is_refused
                 a_purged_id_may_be_chosen_again
                 jobs_without_a_number_of_retries_take_the_setting_of_the_moment

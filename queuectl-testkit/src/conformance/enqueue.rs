@@ -5,7 +5,8 @@ use std::thread;
 
 use queuectl_core::store::Verdict;
 use queuectl_core::{
-    BATCH_LEN_MAX, JSON_LEN_MAX, JobId, JobKey, NewJob, Setting, State, StoreError, Token,
+    BATCH_LEN_MAX, CHOSEN_KEY_MAX, JSON_LEN_MAX, JobId, JobKey, NewJob, Setting, State, StoreError,
+    Token,
 };
 
 use super::trial::{Trial, all_jobs, id, job, json, name, named, of_kind, secs};
@@ -188,6 +189,23 @@ pub fn a_chosen_number_that_an_automatic_id_has_is_refused(t: &mut Trial) {
     let automatic = t.add(job());
     let error = t.enqueue_err(&[job().id(&automatic.id.to_string()).unwrap()]);
     assert!(matches!(error, StoreError::DuplicateId(taken) if taken == automatic.id));
+}
+
+/// `queuectl enqueue --id q9223372036854775807` was taken, and no job could be added after it: every
+/// one was refused because the disk was full.
+pub fn a_chosen_number_that_leaves_few_is_refused(t: &mut Trial) {
+    for number in [i64::MIN, -1, 0, CHOSEN_KEY_MAX + 1, i64::MAX - 1, i64::MAX] {
+        let mut new = job();
+        new.id = Some(JobId::Auto(JobKey(number)));
+        let error = t.enqueue_err(&[new]);
+        assert!(
+            matches!(&error, StoreError::NumberOutOfRange(id) if *id == JobId::Auto(JobKey(number))),
+            "{error}"
+        );
+    }
+    assert!(t.add(job()).created);
+    assert!(t.add(job().id("q999999999999999").unwrap()).created);
+    assert!(t.add(job()).created);
 }
 
 pub fn a_chosen_number_that_a_named_job_has_is_refused(t: &mut Trial) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use queuectl_core::store::Enqueued;
-use queuectl_core::{BATCH_LEN_MAX, Job, JobId, JobKey, NewJob, Start, State, StoreError, Token};
+use queuectl_core::{
+    BATCH_LEN_MAX, CHOSEN_KEY_MAX, Job, JobId, JobKey, NewJob, Start, State, StoreError, Token,
+};
 
 use super::data::{Data, Due, Now, Record};
 
@@ -58,6 +60,9 @@ impl Data {
         let next = JobKey(self.last_key + 1);
         match &new.id {
             None => Ok((next, JobId::Auto(next))),
+            Some(id @ JobId::Auto(key)) if !(1..=CHOSEN_KEY_MAX).contains(&key.0) => {
+                Err(StoreError::NumberOutOfRange(id.clone()))
+            }
             Some(id) if self.find(id).is_some() => Err(StoreError::DuplicateId(id.clone())),
             Some(id @ JobId::Auto(key)) if key.0 <= self.last_key => {
                 Err(StoreError::NumberGiven(id.clone()))
