@@ -19,6 +19,7 @@ mod power;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 use self::power::{self as boundaries, self as faults};
 mod recovery;
+mod sabotage;
 mod scoreboard;
 mod series;
 mod simulate;
@@ -68,6 +69,8 @@ enum Proof {
     Boundaries(boundaries::Options),
     /// Errors of the operating system at each system call of each command
     Faults(faults::Options),
+    /// Plants known bugs, and sees which suite notices
+    Sabotage(sabotage::Args),
     /// A process of the workload that `power` records
     #[command(hide = true)]
     PowerActor(power::Part),
@@ -95,6 +98,7 @@ impl Proof {
             Proof::Power(options) => vec![power::run(options)],
             Proof::Boundaries(options) => vec![boundaries::run(options)],
             Proof::Faults(options) => vec![faults::run(options)],
+            Proof::Sabotage(options) => vec![sabotage::run(options)],
             _ => Vec::new(),
         }
     }

@@ -360,3 +360,20 @@ impl Store for SqliteStore {
         self.watchers.watch(&self.path, waker).map_err(StoreError::Other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No query writes. Should one ever, it is refused instead of passing the combiner by.
+    #[test]
+    fn the_readers_connections_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+        let store = SqliteStore::open(folder.path().join("queue.db"), options).unwrap();
+        let written = store.read(|connection| {
+            Ok(connection.execute("UPDATE queuectl_meta SET epoch = epoch + 1", [])?)
+        });
+        assert!(written.is_err(), "{written:?}");
+    }
+}

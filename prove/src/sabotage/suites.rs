@@ -1,0 +1,174 @@
+//! The commands that must turn red, and running one until it does.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use queuectl_core::{Clock, SystemClock};
+
+/// A suite that runs longer has been made to hang by the bug.
+const RUN_LIMIT: Duration = Duration::from_secs(300);
+/// The first build takes longest, and longer on a machine that has more to do.
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+
+/// A command line, without `cargo`, that ends with an error if a promise is broken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    /// What builds it.
+    build: &'static [&'static str],
+    /// What runs it.
+    run: &'static [&'static str],
+}
+
+macro_rules! suites {
+    ($($constant:ident $name:literal: $run:expr, after $build:expr;)*) => {
+        $(pub(crate) const $constant: Suite = Suite { name: $name, build: &$build, run: &$run };)*
+        #[cfg(test)]
+        pub(super) const ALL: &[Suite] = &[$($constant),*];
+    };
+}
+
+suites! {
+    UNITS "unit tests":
+        ["test", "-q", "-p", "queuectl-core", "--lib", "--", "--format", "pretty"],
+        after ["test", "-q", "-p", "queuectl-core", "--lib", "--no-run"];
+    CONFORMANCE "conformance":
+        ["test", "-q", "-p", "queuectl-core", "--test", "conformance", "--", "--format", "pretty",
+         "--skip", "model::"],
+        after ["test", "-q", "-p", "queuectl-core", "--test", "conformance", "--no-run"];
+    MODEL "model":
+        ["test", "-q", "-p", "queuectl-core", "--test", "conformance", "--", "--format", "pretty",
+         "model::"],
+        after ["test", "-q", "-p", "queuectl-core", "--test", "conformance", "--no-run"];
+    FILES "files":
+        ["test", "-q", "-p", "queuectl-core", "--test", "opening", "--test", "locked", "--",
+         "--format", "pretty"],
+        after ["test", "-q", "-p", "queuectl-core", "--test", "opening", "--test", "locked",
+         "--no-run"];
+    WORKER "worker":
+        ["test", "-q", "-p", "queuectl-core", "--test", "worker", "--", "--format", "pretty"],
+        after ["test", "-q", "-p", "queuectl-core", "--test", "worker", "--no-run"];
+    SHELL "shell":
+        ["test", "-q", "-p", "queuectl-core", "--test", "shell", "--", "--format", "pretty"],
+        after ["test", "-q", "-p", "queuectl-core", "--test", "shell", "--no-run"];
+    CLI "command line":
+        ["test", "-q", "-p", "queuectl-cli", "--", "--format", "pretty"],
+        after ["test", "-q", "-p", "queuectl-cli", "--no-run"];
+    POWER "power loss":
+        ["run", "-q", "-p", "prove", "--", "power", "--images", "300"],
+        after ["build", "-q", "-p", "prove", "-p", "queuectl-cli"];
+}
+
+/// How a suite ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Every promise was kept.
+    Green,
+    /// One was not; which test says so, where it is known.
+    Red(String),
+    /// It cannot be told: what was planted does not compile.
+    Unbuilt(String),
+}
+
+impl Suite {
+    /// Builds and runs the suite on the workspace in `folder`, until the first test fails.
+    pub(crate) fn run(&self, folder: &Path, target: &Path) -> Ended {
+        match watch(self.build, folder, target, BUILD_LIMIT) {
+            Ended::Green => watch(self.run, folder, target, RUN_LIMIT),
+            Ended::Red(why) | Ended::Unbuilt(why) => Ended::Unbuilt(why),
+        }
+    }
+}
+
+fn watch(arguments: &[&str], folder: &Path, target: &Path, limit: Duration) -> Ended {
+    #[expect(clippy::disallowed_methods, reason = "the suites are programs")]
+    let started = Command::new("cargo")
+        .args(arguments)
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", target)
+        // Nobody debugs what is thrown away: without it the builds take half as long.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_TEST_DEBUG", "0")
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => return Ended::Unbuilt(format!("cargo cannot be started: {error}")),
+    };
+    let (send, lines) = mpsc::channel();
+    let pipes: [Option<Box<dyn Read + Send>>; 2] = [
+        child.stdout.take().map(|pipe| Box::new(pipe) as _),
+        child.stderr.take().map(|pipe| Box::new(pipe) as _),
+    ];
+    for pipe in pipes.into_iter().flatten() {
+        let send = send.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(send);
+    let until = SystemClock.boot() + limit;
+    let mut complaint = String::new();
+    let early = loop {
+        match lines.recv_timeout(until.since(SystemClock.boot())) {
+            Ok(line) => {
+                if let Some(test) = failed_test(&line) {
+                    break Some(test.to_owned());
+                }
+                if complaint.is_empty() && line.starts_with("error") {
+                    complaint = line;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => break Some(format!("no end within {limit:?}")),
+            Err(RecvTimeoutError::Disconnected) => break None,
+        }
+    };
+    if early.is_some() {
+        end(&child);
+    }
+    let status = child.wait();
+    match early {
+        Some(test) => Ended::Red(test),
+        None if status.is_ok_and(|status| status.success()) => Ended::Green,
+        None => Ended::Red(complaint),
+    }
+}
+
+/// The test that a line of the harness calls failed.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+/// Ends the suite with all that it has started.
+fn end(child: &std::process::Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        // It fails only if nobody is left.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_test_is_known_by_its_line() {
+        assert_eq!(failed_test("test claim::a ... FAILED"), Some("claim::a"));
+        for line in ["test claim::a ... ok", "test result: FAILED. 1 passed", "panicked"] {
+            assert_eq!(failed_test(line), None);
+        }
+    }
+}
