@@ -111,6 +111,10 @@ impl<S: Store> Store for Counting<S> {
         self.count("begin").begin(lease);
     }
 
+    fn cleaned(&self, leases: &[Lease]) -> Result<(), StoreError> {
+        self.count("cleaned").cleaned(leases)
+    }
+
     fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError> {
         self.count("held").held(workers)
     }

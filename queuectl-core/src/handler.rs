@@ -295,6 +295,8 @@ pub struct StopSignal {
 #[derive(Default)]
 struct Raised {
     cause: Option<StopCause>,
+    /// When the lease has to be taken for lost, unless it is extended before.
+    fence: Option<BootTime>,
     alarms: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -311,6 +313,19 @@ impl StopSignal {
         self.changed.notify_all();
         for alarm in alarms {
             alarm();
+        }
+    }
+
+    /// Sets the time from which on the lease is taken for lost. Whoever was suspended finds out by the
+    /// clock, before anybody is awake to [raise](Self::raise) the signal.
+    pub fn set_fence(&self, time: BootTime) {
+        self.lock().fence = Some(time);
+    }
+
+    /// Raises the signal if the time of the fence is over.
+    fn check_fence(&self, now: BootTime) {
+        if self.lock().fence.is_some_and(|fence| fence <= now) {
+            self.raise(StopCause::LeaseLost);
         }
     }
 
@@ -375,6 +390,7 @@ impl Context {
     /// Why the attempt should end now, if it should. A handler that runs for long asks this often,
     /// and returns an error when it is told to end: the queue knows what to make of it.
     pub fn stop_requested(&self) -> Option<StopCause> {
+        self.stop.check_fence(self.clock.boot());
         let timed_out = || (self.time_left()? == Duration::ZERO).then_some(StopCause::TimedOut);
         self.stop.cause().or_else(timed_out)
     }

@@ -176,7 +176,7 @@ pub(crate) const BUGS: &[Bug] = &[
         suites: &[&UNITS],
         edits: &[
             (
-                "queuectl-core/src/sqlite/mod.rs",
+                "queuectl-core/src/sqlite/open.rs",
                 r#"connection.pragma_update(None, "query_only", true)"#,
                 r#"connection.pragma_update(None, "query_only", false)"#,
             ),

@@ -153,6 +153,9 @@ impl Store for Witnessed {
     fn begin(&self, lease: Lease) {
         self.store.begin(lease);
     }
+    fn cleaned(&self, leases: &[Lease]) -> Result<(), StoreError> {
+        self.store.cleaned(leases)
+    }
     fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError> {
         self.store.held(workers)
     }

@@ -34,6 +34,10 @@ impl Notes {
         Notes { file, places: HashMap::new(), free: Vec::new(), broken }
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     pub(super) fn begins(&mut self, lease: Lease) {
         if self.broken {
             return;

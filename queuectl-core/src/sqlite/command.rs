@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::enqueue::find;
 use super::row;
+use super::settle;
 use super::transaction::Tx;
 use crate::id::{JobId, JobKey, Lease, Name};
 use crate::settings::{Setting, Settings};
@@ -57,6 +58,7 @@ fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, St
         )?
         .query_row((key.0, row::code(next), reason, tx.now.as_millis()), |row| row.get(0))?;
     tx.moved(lane, state, next);
+    settle::note_leftovers(tx, key, settle::NOBODY)?;
     Ok(Cancelled::Now)
 }
 

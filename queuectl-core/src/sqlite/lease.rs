@@ -64,7 +64,7 @@ pub(super) fn renew(
     Ok(())
 }
 
-/// Ends registrations; says whether the process has none left.
+/// Ends registrations; says whether nothing names the process any more.
 pub(super) fn deregister(
     tx: &mut Tx<'_>,
     process: &Process,
@@ -76,7 +76,10 @@ pub(super) fn deregister(
         }
         tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
     }
-    let mut left = tx.prepare("SELECT 1 FROM queuectl_worker WHERE process = ?1")?;
+    let mut left = tx.prepare(
+        "SELECT 1 FROM queuectl_worker WHERE process = ?1
+         UNION ALL SELECT 1 FROM queuectl_leftover WHERE cleaner = ?1",
+    )?;
     Ok(!left.exists([&process.identity])?)
 }
 
@@ -191,9 +194,73 @@ pub(super) fn dead_workers(
     Ok(dead)
 }
 
-/// Frees the jobs of workers that are dead, after a second look at those whose lease had ended.
-pub(super) fn rescue(tx: &mut Tx<'_>, dead: &[Dead]) -> Result<Vec<Rescued>, StoreError> {
+/// The processes that were to end what lost attempts have left, and have not said that they did; a
+/// read.
+pub(super) fn cleaners(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut cleaners =
+        connection.prepare_cached("SELECT DISTINCT cleaner FROM queuectl_leftover")?;
+    let cleaners = cleaners.query_map([], |row| row.get(0))?;
+    Ok(cleaners.collect::<Result<_, _>>()?)
+}
+
+/// Every process that the store names; a read.
+pub(super) fn processes(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut processes = connection.prepare_cached(
+        "SELECT process FROM queuectl_worker UNION SELECT cleaner FROM queuectl_leftover",
+    )?;
+    let processes = processes.query_map([], |row| row.get(0))?;
+    Ok(processes.collect::<Result<_, _>>()?)
+}
+
+/// Takes over what dead processes were to end.
+fn take_over(
+    tx: &Tx<'_>,
+    process: &Process,
+    gone: &[String],
+    rescued: &mut Vec<Rescued>,
+) -> Result<(), StoreError> {
+    for cleaner in gone {
+        let mut left = tx.prepare(
+            "UPDATE queuectl_leftover SET cleaner = ?2 WHERE cleaner = ?1
+             RETURNING job, token, lost_from, kind, worker, state",
+        )?;
+        let left = left.query_map((cleaner, &process.identity), |row| {
+            Ok(Rescued {
+                lease: Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) },
+                lost_from: Token(row.get(2)?),
+                kind: row::name(row, 3)?,
+                worker: WorkerKey(row.get(4)?),
+                state: row::state(row, 5)?,
+            })
+        })?;
+        for one in left {
+            rescued.push(one?);
+        }
+    }
+    Ok(())
+}
+
+/// What these attempts left has been ended.
+pub(super) fn cleaned(tx: &Tx<'_>, leases: &[Lease]) -> Result<(), StoreError> {
+    for Lease { key, token } in leases {
+        tx.execute(
+            "DELETE FROM queuectl_leftover WHERE job = ?1 AND token = ?2",
+            (key.0, token.0),
+        )?;
+    }
+    Ok(())
+}
+
+/// Frees the jobs of workers that are dead, after a second look at those whose lease had ended; and
+/// takes over the cleaning of processes that are gone.
+pub(super) fn rescue(
+    tx: &mut Tx<'_>,
+    process: &Process,
+    dead: &[Dead],
+    gone: &[String],
+) -> Result<Vec<Rescued>, StoreError> {
     let mut rescued = Vec::new();
+    take_over(tx, process, gone, &mut rescued)?;
     for Dead { worker, death, .. } in dead {
         let worker = *worker;
         let renewed = *death == Death::LeaseEnded && {
@@ -211,7 +278,13 @@ pub(super) fn rescue(tx: &mut Tx<'_>, dead: &[Dead]) -> Result<Vec<Rescued>, Sto
                 Death::ProcessGone(begun) if !begun.contains(lease) => {
                     settle::never_began(tx, lease)?;
                 }
-                _ => rescued.extend(settle::lose(tx, lease, worker)?),
+                _ => {
+                    let lost = settle::lose(tx, lease, worker)?;
+                    if let Some(lost) = lost.as_ref().filter(|lost| lost.state.is_terminal()) {
+                        settle::note_leftovers(tx, lost.lease.key, &process.identity)?;
+                    }
+                    rescued.extend(lost);
+                }
             }
         }
         tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;

@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
@@ -57,6 +58,29 @@ impl LifeLocks {
         options()
             .open(self.path(identity))
             .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_ok())
+    }
+
+    /// Whether the process is known to live.
+    pub(super) fn lives(&self, identity: &str) -> bool {
+        options()
+            .open(self.path(identity))
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    }
+
+    /// Removes what processes have left that died before they were registered, or while they removed
+    /// another's. A file that is new may belong to one that is about to lock it.
+    pub(super) fn sweep(&self, own: &LifeLock, named: &[String]) {
+        const AGE: Duration = Duration::from_secs(60);
+        let modified = |file: &File| file.metadata().and_then(|metadata| metadata.modified());
+        let Ok(now) = modified(own.notes.file()) else { return };
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let identity = entry.file_name().to_string_lossy().into_owned();
+            let made = options().open(entry.path()).and_then(|file| modified(&file));
+            let is_old = made.is_ok_and(|made| made + AGE < now);
+            if is_old && !named.contains(&identity) && self.is_dead(&identity) {
+                self.forget(&identity);
+            }
+        }
     }
 
     /// What a process had begun when it died; `None` if it is not known to be dead.

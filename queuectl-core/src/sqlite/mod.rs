@@ -165,11 +165,14 @@ impl SqliteStore {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes this process's lock if it has none yet.
+    /// Takes this process's lock if it has none yet, and tidies up behind those that died.
     fn prove_life(&self, life: &mut Option<LifeLock>) -> Result<(), StoreError> {
         if life.is_none() {
             let lock = self.locks.hold(&self.process.identity);
-            *life = Some(lock.map_err(|error| StoreError::Other(error.into()))?);
+            let lock = lock.map_err(|error| StoreError::Other(error.into()))?;
+            let named = self.read(lease::processes)?;
+            self.locks.sweep(&lock, &named);
+            *life = Some(lock);
         }
         Ok(())
     }
@@ -257,18 +260,30 @@ impl Store for SqliteStore {
 
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
         let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());
-        let dead = self.read(|connection| {
-            lease::dead_workers(connection, &self.locks, boot, boot_id.as_str())
+        let (dead, mut gone) = self.read(|connection| {
+            let dead = lease::dead_workers(connection, &self.locks, boot, boot_id.as_str())?;
+            Ok((dead, lease::cleaners(connection)?))
         })?;
-        if dead.is_empty() {
+        gone.retain(|cleaner| !self.locks.lives(cleaner));
+        if dead.is_empty() && gone.is_empty() {
             return Ok(Vec::new());
         }
-        let rescued = self.combiner.borrowed(|tx| lease::rescue(tx, &dead))?;
+        let rescued =
+            self.combiner.borrowed(|tx| lease::rescue(tx, &self.process, &dead, &gone))?;
+        if rescued.iter().any(|rescued| rescued.state.is_terminal()) {
+            // What is left of these is this process's to clean up, as long as it is known to live.
+            // Without a lock, others come to it as well.
+            let _ = self.prove_life(&mut self.life());
+        }
         // Not before the commit: whoever dies here leaves the proof to the next one.
         for dead in dead.iter().filter(|dead| self.locks.is_dead(&dead.process)) {
             self.locks.forget(&dead.process);
         }
         Ok(rescued)
+    }
+
+    fn cleaned(&self, leases: &[Lease]) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| lease::cleaned(tx, leases))
     }
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {

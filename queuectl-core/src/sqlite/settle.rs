@@ -85,6 +85,9 @@ impl<'a> Complete<'a> {
             let worker: Option<i64> = worker;
             record(tx, &Ended { lease, number, started_at }, worker.map(WorkerKey), report)?;
         }
+        if leftovers {
+            note_leftovers(tx, lease.key, NOBODY)?;
+        }
         if has_dependents {
             unblock_dependents(tx, lease.key)?;
         }
@@ -274,12 +277,32 @@ fn finish(
         ],
     )?;
     tx.moved(held.lane, State::Processing, state);
+    if state.is_terminal() && leftovers {
+        note_leftovers(tx, lease.key, NOBODY)?;
+    }
     let attempt = Ended { lease, number: held.attempts, started_at };
     if let Some(report) = report {
         record(tx, &attempt, held.worker, report)?;
     }
     Ok(state)
 }
+
+/// Nobody will claim a job that has ended, so nobody would hear of what its attempts have left. It is
+/// noted for the next rescue, unless somebody is to see to it already: the cleaner.
+pub(super) fn note_leftovers(tx: &Tx<'_>, job: JobKey, cleaner: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT OR REPLACE INTO queuectl_leftover
+             (job, token, lost_from, kind, worker, state, cleaner)
+         SELECT job.key, job.token, job.lost_from, lane.kind, ifnull(job.worker, 0), job.state, ?2
+         FROM queuectl_job AS job JOIN queuectl_lane AS lane ON lane.lane = job.lane
+         WHERE job.key = ?1 AND job.lost_from IS NOT NULL",
+        (job.0, cleaner),
+    )?;
+    Ok(())
+}
+
+/// The cleaner of what nobody has taken on.
+pub(super) const NOBODY: &str = "";
 
 /// Which attempt a record is about.
 struct Ended {

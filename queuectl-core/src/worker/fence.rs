@@ -30,7 +30,11 @@ impl Fence {
     /// The signal of an attempt that is to begin.
     pub(super) fn guard(&self, lease: Lease) -> Arc<StopSignal> {
         let signal = Arc::new(StopSignal::default());
-        lock(&self.guarded).signals.insert(lease, Arc::clone(&signal));
+        let mut guarded = lock(&self.guarded);
+        if let Some(until) = guarded.until {
+            signal.set_fence(until);
+        }
+        guarded.signals.insert(lease, Arc::clone(&signal));
         signal
     }
 
@@ -46,7 +50,12 @@ impl Fence {
 
     /// The leases have been extended.
     pub(super) fn move_to(&self, until: BootTime) {
-        lock(&self.guarded).until = Some(until);
+        let mut guarded = lock(&self.guarded);
+        guarded.until = Some(until);
+        for signal in guarded.signals.values() {
+            signal.set_fence(until);
+        }
+        drop(guarded);
         self.changed.notify_one();
     }
 

@@ -623,16 +623,15 @@ impl Steps {
 
     fn failed(&mut self, now: BootTime, error: StoreError) {
         self.failures += 1;
-        let hopeless = matches!(
-            error,
-            StoreError::Replaced(_) | StoreError::Corrupt(_) | StoreError::ReadOnly(_)
-        );
+        let hopeless = matches!(error, StoreError::Replaced(_) | StoreError::ReadOnly(_));
+        // A disk that fails for a moment can look like a damaged file.
+        let lasting = !error.is_transient() && self.failures >= FAILURES_MAX;
         // Told to stop, with nothing that runs, and the leases over: whoever comes next sees to what
         // could not be written. Without this a full disk would keep the process for ever.
         let over = self.stop.is_some()
             && self.held.values().all(|held| held.finished)
             && now >= self.renewed_at + self.plan.lease;
-        if hopeless || over || (!error.is_transient() && self.failures >= FAILURES_MAX) {
+        if hopeless || over || lasting {
             self.stop(now, StopMode::Finish);
             self.fatal = Some(error);
             return;

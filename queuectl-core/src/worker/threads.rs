@@ -247,10 +247,15 @@ impl Stepper {
         };
         // Without a watch the worker still looks once in a tick.
         let watch = self.store.watch(waker);
-        let runners: Vec<_> = (0..self.registration.workers)
-            .map_while(|_| self.runner.clone().spawn().ok())
-            .collect();
-        if runners.len() < self.registration.workers {
+        let mut runners = Vec::new();
+        let mut no_thread = None;
+        for _ in 0..self.registration.workers {
+            match self.runner.clone().spawn() {
+                Ok(runner) => runners.push(runner),
+                Err(error) => no_thread = Some(error),
+            }
+        }
+        if no_thread.is_some() {
             // Jobs would be claimed for workers that have no thread to run them.
             self.steps.stop(self.clock.boot(), StopMode::Finish);
         }
@@ -271,7 +276,8 @@ impl Stepper {
             let _ = thread.join();
         }
         let summary = self.steps.summary();
-        self.steps.into_error().map_or(Ok(summary), Err)
+        let no_thread = no_thread.map(|error| StoreError::Other(error.into()));
+        self.steps.into_error().or(no_thread).map_or(Ok(summary), Err)
     }
 
     /// One step; `false` after the last.
@@ -445,15 +451,19 @@ impl Runner {
             return None;
         }
         let handlers = Arc::clone(&self.handlers);
-        // If there is no thread to be had, or something will not die, a retry of the job by hand
-        // comes to it: the store remembers.
+        // If there is no thread to be had, or this process dies, the store has others clean up.
+        let store = Arc::clone(&self.store);
         let cleaning = std::thread::Builder::new().name("queuectl-clean".into()).spawn(move || {
             for Rescued { lease, kind, lost_from, .. } in ended {
                 if let Some(handler) = handlers.get(&kind) {
                     let before = Token(lease.token.0 + 1);
-                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                    let cleaned = catch_unwind(AssertUnwindSafe(|| {
                         handler.clean_up(lease.key, lost_from, before)
                     }));
+                    if matches!(cleaned, Ok(Ok(()))) {
+                        // If this fails, it is cleaned up once more.
+                        let _ = store.cleaned(&[lease]);
+                    }
                 }
             }
         });
@@ -461,7 +471,12 @@ impl Runner {
     }
 
     fn run(&self, job: &Claimed, signal: Arc<StopSignal>) {
-        if signal.cause().is_some() {
+        let (inbox, lease) = (Arc::clone(&self.inbox), job.lease);
+        let progress = Box::new(move |value| inbox.put(|news| news.progress.push((lease, value))));
+        let limit = job.timeout.or_else(|| *lock(&self.default_limit));
+        let (started_at, began) = (self.clock.now(), self.clock.boot());
+        let context = Context::new(Arc::clone(&self.clock), job, limit, signal, progress);
+        if context.stop_requested().is_some() {
             // It was told to end while it stood in line. If its lease is lost, another worker may
             // be running it by now.
             self.inbox.put(|news| news.unbegun.push(job.lease));
@@ -469,11 +484,6 @@ impl Runner {
         }
         self.store.begin(job.lease);
         self.audience.tell(Told::Started(job));
-        let (inbox, lease) = (Arc::clone(&self.inbox), job.lease);
-        let progress = Box::new(move |value| inbox.put(|news| news.progress.push((lease, value))));
-        let limit = job.timeout.or_else(|| *lock(&self.default_limit));
-        let (started_at, began) = (self.clock.now(), self.clock.boot());
-        let context = Context::new(Arc::clone(&self.clock), job, limit, signal, progress);
         let finished = self.handlers.execute(job, &context);
         let took = self.clock.boot().since(began);
         self.inbox.put(|news| news.finished.push(Ended { lease, finished, started_at, took }));

@@ -222,6 +222,41 @@ pub fn what_a_dead_worker_had_not_begun_is_given_back(t: &mut Trial) {
     assert_eq!(left, [(2, Some(Token(1))), (1, None)]);
 }
 
+/// Nobody will claim a job that has ended, and hear of what its attempts have left running. So rescue
+/// tells it, to one process after the other until one says that it is cleaned.
+pub fn what_ended_jobs_have_left_is_told_until_it_is_cleaned(t: &mut Trial) {
+    let told = |t: &Trial| {
+        let mut told = t.rescue();
+        told.sort_by_key(|(key, _)| *key);
+        told
+    };
+    t.add_all(&[named("dead").max_retries(0), named("cancelled"), named("settled")]);
+    let worker = t.worker();
+    let held = t.claim(worker, 2);
+    t.lose_workers();
+    t.cancel(&id("cancelled"));
+    let settled = t.claim_one(t.worker());
+    let leaves = Settlement { leftovers: true, ..settlement(settled.lease, Verdict::Die, t.now()) };
+    assert_eq!(t.settle(&[leaves]), []);
+    // The first rescue has told of the dead one, and its process is at it.
+    let [dead, cancelled] = [held[0].lease.key, held[1].lease.key];
+    assert_eq!(told(t), [(cancelled, State::Cancelled), (settled.lease.key, State::Dead)]);
+    assert_eq!(told(t), [], "this process is at all three");
+    t.store().cleaned(&[held[1].lease]).unwrap();
+    let Some(other) = t.another_handle().filter(|_| t.knows_death()) else {
+        return;
+    };
+    assert_eq!(other.rescue().unwrap(), [], "its process lives");
+    drop(other);
+    if !t.reopen() {
+        return;
+    }
+    assert_eq!(told(t), [(dead, State::Dead), (settled.lease.key, State::Dead)]);
+    t.store().cleaned(&[held[0].lease, settled.lease]).unwrap();
+    t.reopen();
+    assert_eq!(told(t), []);
+}
+
 /// A lease may end while its process lives on and begins what it holds: then all of it counts.
 pub fn an_ended_lease_spends_the_attempt_begun_or_not(t: &mut Trial) {
     let id = t.enqueue(job());

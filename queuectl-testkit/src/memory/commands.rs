@@ -33,6 +33,7 @@ impl Data {
             if let Some(record) = self.jobs.get_mut(&key) {
                 record.cancel(reason, now)?;
             }
+            self.note_leftovers(key, None);
         }
         Ok(answers)
     }

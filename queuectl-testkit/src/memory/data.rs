@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use queuectl_core::store::StopMode;
+use queuectl_core::store::{Rescued, StopMode};
 use queuectl_core::{
     Attempt, BootId, BootTime, Cause, Clock, Event, Job, JobId, JobKey, Lease, Name,
     RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token, WorkerKey,
@@ -37,6 +37,9 @@ pub(super) struct Data {
     /// Every queue that was ever used, and whether it is paused.
     pub(super) queues: BTreeMap<Name, bool>,
     pub(super) settings: Settings,
+    /// What lost attempts of jobs that will not run again have left, and the process that is to end
+    /// it, as long as it lives.
+    pub(super) leftovers: BTreeMap<Lease, (Rescued, Option<String>)>,
     last_process: u64,
 }
 
@@ -93,6 +96,11 @@ impl Data {
     }
 
     pub(super) fn process_died(&mut self, process: &str) {
+        for (_, cleaner) in self.leftovers.values_mut() {
+            if cleaner.as_deref() == Some(process) {
+                *cleaner = None;
+            }
+        }
         for worker in self.workers.values_mut() {
             worker.process_gone |= worker.process == process;
         }

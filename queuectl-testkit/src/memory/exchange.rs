@@ -82,6 +82,7 @@ impl Data {
             Verdict::Die => {}
         }
         record.happen(event, now)?;
+        self.note_leftovers(settlement.lease.key, None);
         if event == Event::Complete {
             self.unblock_children(settlement.lease.key, now)?;
         }

@@ -196,7 +196,14 @@ impl Store for MemoryStore {
     }
 
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
-        self.write_if(|data, now| data.rescue(now), |freed| !freed.is_empty())
+        self.write_if(|data, now| data.rescue(&self.process, now), |freed| !freed.is_empty())
+    }
+
+    fn cleaned(&self, leases: &[Lease]) -> Result<(), StoreError> {
+        self.write(|data, _| {
+            data.cleaned(leases);
+            Ok(())
+        })
     }
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {

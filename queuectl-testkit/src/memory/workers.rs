@@ -78,12 +78,13 @@ impl Data {
             if let Some(record) = self.jobs.get_mut(&key) {
                 record.give_back(now)?;
             }
+            self.note_leftovers(key, None);
         }
         self.workers.retain(|key, _| !workers.contains(key));
         Ok(())
     }
 
-    pub(super) fn rescue(&mut self, now: &Now) -> Result<Vec<Rescued>, StoreError> {
+    pub(super) fn rescue(&mut self, process: &str, now: &Now) -> Result<Vec<Rescued>, StoreError> {
         let dead: Vec<WorkerKey> = self
             .workers
             .iter()
@@ -91,6 +92,11 @@ impl Data {
             .map(|(key, _)| *key)
             .collect();
         let mut rescued = Vec::new();
+        for (left, cleaner) in self.leftovers.values_mut().filter(|(_, cleaner)| cleaner.is_none())
+        {
+            *cleaner = Some(process.to_owned());
+            rescued.push(left.clone());
+        }
         for key in self.keys_held(&dead) {
             let record = &self.jobs[&key];
             let holder = record.job.worker.and_then(|worker| self.workers.get(&worker));
@@ -100,11 +106,33 @@ impl Data {
                 let given_back = record.never_began();
                 self.settle(&given_back, now)?;
             } else if let Some(record) = self.jobs.get_mut(&key) {
-                rescued.extend(record.lose(now)?);
+                let lost = record.lose(now)?;
+                rescued.extend(lost);
+                self.note_leftovers(key, Some(process));
             }
         }
         self.workers.retain(|key, _| !dead.contains(key));
         Ok(rescued)
+    }
+
+    /// If the job has ended and its attempts have left something, nobody will claim it and see to
+    /// that: the next rescue is told, unless somebody is at it.
+    pub(super) fn note_leftovers(&mut self, key: JobKey, cleaner: Option<&str>) {
+        let record = &self.jobs[&key];
+        if let Some(lost_from) = record.lost_from.filter(|_| record.job.state.is_terminal()) {
+            let left = Rescued {
+                lease: record.lease(),
+                worker: record.attempts.last().and_then(|one| one.worker).unwrap_or(WorkerKey(0)),
+                kind: record.job.kind.clone(),
+                lost_from,
+                state: record.job.state,
+            };
+            self.leftovers.insert(left.lease, (left, cleaner.map(str::to_owned)));
+        }
+    }
+
+    pub(super) fn cleaned(&mut self, leases: &[Lease]) {
+        self.leftovers.retain(|lease, _| !leases.contains(lease));
     }
 
     pub(super) fn begin(&mut self, lease: Lease) {

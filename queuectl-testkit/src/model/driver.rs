@@ -12,7 +12,7 @@ use queuectl_core::{
 };
 
 use super::seen::{
-    Answer, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenJob, SeenRescue, SeenWorker,
+    Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenJob, SeenRescue, SeenWorker,
 };
 use super::step::{Claim, End, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
 use super::work::SAID;
@@ -276,13 +276,18 @@ impl Driver {
     }
 
     fn rescue(&mut self, who: Who) -> Result<Answer, StoreError> {
-        let mut rescued: Vec<SeenRescue> = self
-            .store(who)
-            .rescue()?
+        let told = self.store(who).rescue()?;
+        let ended = told.iter().filter(|one| one.state.is_terminal());
+        self.store(who).cleaned(&ended.map(|one| one.lease).collect::<Vec<_>>())?;
+        let holder = |one: &queuectl_core::store::Rescued| match one.state.is_terminal() {
+            true => NOBODY,
+            false => self.worker_of(one.worker),
+        };
+        let mut rescued: Vec<SeenRescue> = told
             .iter()
             .map(|one| SeenRescue {
                 lease: self.name(one.lease),
-                worker: self.worker_of(one.worker),
+                worker: holder(one),
                 kind: index(&KINDS, &one.kind),
                 lost_from: one.lost_from.0,
                 state: one.state,

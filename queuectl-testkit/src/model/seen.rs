@@ -80,9 +80,13 @@ pub(super) struct SeenClaim {
     pub(super) lost_from: Option<i64>,
 }
 
+/// The worker of a lease that nobody holds any more.
+pub(super) const NOBODY: u32 = u32::MAX;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SeenRescue {
     pub(super) lease: Name,
+    /// [`NOBODY`] if the job has ended: then it need not be known.
     pub(super) worker: u32,
     pub(super) kind: usize,
     pub(super) lost_from: i64,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use queuectl_core::store::StopMode;
 use queuectl_core::{Cause, State};
 
-use super::seen::{Answer, Reason, Refusal, SeenAttempt, SeenClaim, SeenRescue};
+use super::seen::{Answer, NOBODY, Reason, Refusal, SeenAttempt, SeenClaim, SeenRescue};
 use super::step::{Claim, End, KINDS, Name, QUEUES, Verdict, Who};
 use super::world::{Due, Job, Worker, World, millis};
 
@@ -81,6 +81,7 @@ impl World {
             (job.run_at, job.due) = delayed;
         }
         job.end(state, wall);
+        self.note_left(end.lease.job);
         if state == State::Completed {
             self.unblock(end.lease.job);
         }
@@ -240,16 +241,31 @@ impl World {
         Answer::Done
     }
 
+    /// Nobody will claim a job that has ended, so the next rescue is told of what it has left.
+    pub(super) fn note_left(&mut self, number: u32) {
+        let job = &self.jobs[&number];
+        if let Some(lost_from) = job.lost_from.filter(|_| job.state.is_terminal()) {
+            let (lease, kind, state) = (job.lease(number), job.kind, job.state);
+            let left = SeenRescue { lease, worker: NOBODY, kind, lost_from, state };
+            self.left.insert(lease, left);
+        }
+    }
+
     pub(super) fn deregister(&mut self, workers: &[u32]) -> Answer {
         let wall = self.wall;
-        for job in self.jobs.values_mut() {
+        let mut given_back = Vec::new();
+        for (number, job) in &mut self.jobs {
             if job.worker.is_some_and(|worker| workers.contains(&worker)) {
                 let state = job.after(Verdict::Release);
                 job.end_attempt(Cause::Interrupted, None, wall);
                 job.attempts -= 1;
                 job.end(state, wall);
+                given_back.push(*number);
                 self.events.insert("a job that was given back");
             }
+        }
+        for number in given_back {
+            self.note_left(number);
         }
         self.workers.retain(|worker, _| !workers.contains(worker));
         Answer::Done
@@ -292,7 +308,8 @@ impl World {
             .filter(|(_, worker)| is_dead(worker))
             .map(|(number, _)| *number)
             .collect();
-        let mut rescued = Vec::new();
+        let mut rescued: Vec<_> = std::mem::take(&mut self.left).into_values().collect();
+        let mut given_back = Vec::new();
         for (&number, job) in &mut self.jobs {
             let Some(worker) = job.worker.filter(|worker| dead.contains(worker)) else {
                 continue;
@@ -304,6 +321,7 @@ impl World {
                 job.history.pop();
                 job.attempts -= 1;
                 job.end(state, wall);
+                given_back.push(number);
                 continue;
             }
             let lost_from = job.lost_from.unwrap_or(job.token);
@@ -315,8 +333,13 @@ impl World {
             job.end_attempt(Cause::LeaseLost, Some(LOST), wall);
             job.lost_from = Some(lost_from);
             job.end(state, wall);
+            let worker = if state.is_terminal() { NOBODY } else { worker };
             rescued.push(SeenRescue { lease, worker, kind: job.kind, lost_from, state });
         }
+        for number in given_back {
+            self.note_left(number);
+        }
+        rescued.sort_unstable_by_key(|one| one.lease);
         self.workers.retain(|worker, _| !dead.contains(worker));
         Answer::Rescued(rescued)
     }

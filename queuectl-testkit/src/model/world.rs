@@ -10,7 +10,7 @@ use std::time::Duration;
 use queuectl_core::store::StopMode;
 use queuectl_core::{Cause, Setting, Settings, State};
 
-use super::seen::{Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenWorker};
+use super::seen::{Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenRescue, SeenWorker};
 use super::step::{Id, Name, New, Start, Step, Verdict, Who};
 
 /// What the store on trial can do.
@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) settings: Settings,
     /// Every id that a job ever had.
     pub(super) ids: BTreeMap<u32, JobName>,
+    /// What jobs that have ended have left, and nobody was told of.
+    pub(super) left: BTreeMap<Name, SeenRescue>,
     /// The first numbers that were never used.
     pub(super) next_job: u32,
     pub(super) next_worker: u32,
@@ -121,6 +123,7 @@ impl World {
             queues: BTreeMap::new(),
             settings: Settings::default(),
             ids: BTreeMap::new(),
+            left: BTreeMap::new(),
             next_job: 0,
             next_worker: 0,
             events: BTreeSet::new(),
@@ -350,14 +353,15 @@ impl World {
             .map(|job| if runs(&job) { Cancelled::Requested } else { Cancelled::Now })
             .collect();
         let wall = self.wall;
-        for job in jobs {
-            if let Some(job) = self.jobs.get_mut(&job) {
+        for number in jobs {
+            if let Some(job) = self.jobs.get_mut(&number) {
                 // The first reason stands.
                 job.reason = job.reason.or(Some(Reason::Asked(reason)));
                 if job.state != State::Processing {
                     job.end(State::Cancelled, wall);
                 }
             }
+            self.note_left(number);
         }
         Answer::Cancelled(answers)
     }

@@ -151,13 +151,23 @@ impl Mirror {
         let (mut real, mut model) = (by.real.rescue()?, by.model.rescue()?);
         for one in &mut model {
             one.lease = self.back(one.lease);
-            one.worker = self.workers_back[&one.worker];
+            one.worker = self.workers_back.get(&one.worker).copied().unwrap_or(one.worker);
+        }
+        // Of what was left by a job that has ended, it need not be known who held it.
+        for one in real.iter_mut().chain(&mut model).filter(|one| one.state.is_terminal()) {
+            one.worker = WorkerKey(0);
         }
         real.sort_by_key(|one| one.lease);
         model.sort_by_key(|one| one.lease);
         same("rescued", &real, &model);
         self.compare_jobs(real.iter().map(|one| self.id(one.lease.key)));
         Ok(real)
+    }
+
+    pub(super) fn cleaned(&self, by: &Handle, leases: &[Lease]) -> Answer<()> {
+        by.real.cleaned(leases)?;
+        let there: Vec<_> = leases.iter().map(|lease| self.there(*lease)).collect();
+        by.model.cleaned(&there)
     }
 
     pub(super) fn begin(&self, by: &Handle, lease: Lease) {

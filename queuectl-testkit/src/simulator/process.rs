@@ -219,7 +219,7 @@ impl Process {
         }
         for one in self.running.drain(..) {
             let leaves = one.job.kind == env.shell && env.dice.once_in(2);
-            env.witness.ends(self.number, &one.job, leaves);
+            env.witness.dies(self.number, &one.job, leaves);
         }
     }
 
@@ -366,6 +366,12 @@ impl Process {
                     let rescued = answer.as_ref().map_or(&[][..], |rescued| rescued);
                     for one in rescued.iter().filter(|one| one.state.is_terminal()) {
                         env.witness.cleaned(one.lease.key, one.lost_from, one.lease.token);
+                        if env.dice.once_in(8) {
+                            // What it says of it is lost.
+                            continue;
+                        }
+                        let cleaned = env.mirror.cleaned(&this.handle, &[one.lease]);
+                        cleaned.expect("a store does not fail by itself");
                     }
                     this.steps.rescued(env.now(), answer);
                 })

@@ -12,6 +12,8 @@ pub(super) struct Witness {
     running: BTreeMap<JobKey, Vec<Execution>>,
     /// What attempts have left that nobody has ended yet.
     orphans: HashMap<JobKey, Vec<Token>>,
+    /// Orphans of attempts that have ended and said so: the job's next claim hears of them.
+    told: HashSet<(JobKey, Token)>,
     newest: HashMap<JobKey, Token>,
     paused: HashSet<Name>,
 }
@@ -90,6 +92,18 @@ impl Witness {
 
     /// An attempt has ended; what it left runs on.
     pub(super) fn ends(&mut self, process: usize, job: &Claimed, leaves: bool) {
+        if leaves {
+            self.told.insert((job.lease.key, job.lease.token));
+        }
+        self.leaves(process, job, leaves);
+    }
+
+    /// An attempt has died with its process; what it left runs on.
+    pub(super) fn dies(&mut self, process: usize, job: &Claimed, leaves: bool) {
+        self.leaves(process, job, leaves);
+    }
+
+    fn leaves(&mut self, process: usize, job: &Claimed, leaves: bool) {
         let ended = self.remove(process, job.lease.key, job.lease.token);
         // Whoever runs the job by now has ended the leftovers of a stale attempt before.
         if leaves && ended.is_some_and(|execution| !execution.stale && !execution.deaf) {
@@ -124,6 +138,12 @@ impl Witness {
                 self.orphans.remove(&key);
             }
         }
+    }
+
+    /// What dead workers have left of jobs that are over, and that nobody has ended.
+    pub(super) fn forgotten(&self) -> Vec<(JobKey, Token)> {
+        let left = self.orphans.iter().flat_map(|(key, all)| all.iter().map(|one| (*key, *one)));
+        left.filter(|one| !self.told.contains(one)).collect()
     }
 
     /// The machine was restarted: nothing runs.

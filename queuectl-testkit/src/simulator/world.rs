@@ -123,6 +123,8 @@ impl World {
         self.env.tally.add("steps", self.seed.steps);
         self.come_to_rest();
         self.env.mirror.compare();
+        let forgotten = self.env.witness.forgotten();
+        assert!(forgotten.is_empty(), "nobody ends what these have left: {forgotten:?}");
     }
 
     fn registered(&self) -> Vec<queuectl_core::WorkerKey> {

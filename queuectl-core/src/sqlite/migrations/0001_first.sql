@@ -139,6 +139,19 @@ CREATE TABLE queuectl_output (
     PRIMARY KEY (job, token, stream)
 ) STRICT;
 
+-- What lost attempts of jobs that will not run again may have left running, until it has been ended.
+-- A row outlives its job. cleaner is the process that is at it.
+CREATE TABLE queuectl_leftover (
+    job INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    lost_from INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    worker INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    cleaner TEXT NOT NULL,
+    PRIMARY KEY (job, token)
+) STRICT, WITHOUT ROWID;
+
 -- Registered workers; the row goes when the worker does. Numbers are never used twice.
 CREATE TABLE queuectl_worker (
     worker INTEGER PRIMARY KEY AUTOINCREMENT,
