@@ -166,9 +166,16 @@ impl BackoffPolicy {
             }
         };
         let capped = full.min(self.cap);
-        let share = self.jitter * random.clamp(0.0, 1.0);
-        capped.saturating_sub(capped.mul_f64(share))
+        // What is no number takes nothing away.
+        let random = if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) };
+        capped.saturating_sub(part(capped, self.jitter * random))
     }
+}
+
+/// A share of a duration, from none of it to the whole.
+fn part(whole: Duration, share: f64) -> Duration {
+    // The longest duration, as a number of seconds, is rounded to one that is too long.
+    Duration::try_from_secs_f64(whole.as_secs_f64() * share).unwrap_or(whole)
 }
 
 /// A number of seconds as a duration; too large a number is the longest duration.
@@ -327,6 +334,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_product_that_overflows_is_the_cap() {
+        let linear = BackoffPolicy::new(Curve::Linear { step: Duration::MAX / 2 }).unwrap();
+        assert_eq!(linear.delay(3, 0.0), DEFAULT_BACKOFF_CAP);
+        assert_eq!(linear.with_cap(Duration::MAX).delay(u32::MAX, 0.0), Duration::MAX);
+    }
+
+    /// Both panicked. A fuzzer found the first.
+    #[test]
+    fn no_random_number_and_no_delay_is_too_much() {
+        let policy = BackoffPolicy::default().with_jitter(1.0).unwrap();
+        assert_eq!(policy.delay(3, f64::NAN), Duration::from_secs(8));
+        let longest = policy.with_cap(Duration::MAX);
+        assert_eq!(longest.delay(u32::MAX, 1.0), Duration::ZERO);
+        assert_eq!(longest.delay(u32::MAX, f64::NAN), Duration::MAX);
     }
 
     #[test]

@@ -57,7 +57,8 @@ fn some_policy() -> impl Strategy<Value = BackoffPolicy> {
         some_duration().prop_map(|step| Curve::Linear { step }),
         prop::collection::vec(some_duration(), 1..5).prop_map(|delays| Curve::Table { delays }),
     ];
-    (curve, some_duration(), 0.0..=1.0).prop_filter_map("not a policy", |(curve, cap, jitter)| {
+    let jitter = prop_oneof![0.0..=1.0, Just(1.0)];
+    (curve, some_duration(), jitter).prop_filter_map("not a policy", |(curve, cap, jitter)| {
         BackoffPolicy::new(curve).ok()?.with_cap(cap).with_jitter(jitter).ok()
     })
 }
@@ -96,7 +97,7 @@ proptest! {
     fn a_delay_is_within_its_bounds_for_any_attempt(
         policy in some_policy(),
         retry in prop_oneof![any::<u32>(), 0..70_u32, Just(u32::MAX)],
-        random in any::<f64>(),
+        random in prop_oneof![any::<f64>(), Just(f64::NAN), Just(1.0)],
     ) {
         checks::delay(&policy, retry, random);
     }

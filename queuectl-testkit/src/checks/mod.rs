@@ -61,7 +61,9 @@ pub fn delay(policy: &BackoffPolicy, retry: u32, random: f64) {
     let whole = policy.delay(retry, 0.0);
     assert!(whole <= policy.cap(), "{policy} at {retry}: {whole:?}");
     let delay = policy.delay(retry, random);
-    let least = whole.saturating_sub(whole.mul_f64(policy.jitter()));
+    let least = policy.delay(retry, 1.0);
+    let jitter = whole.as_secs_f64() * policy.jitter();
+    assert!((whole - least).as_secs_f64() <= jitter * (1.0 + 1e-9) + 1e-9, "{policy} at {retry}");
     assert!((least..=whole).contains(&delay), "{policy} at {retry}, {random}: {delay:?}");
 }
 
