@@ -344,7 +344,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         name: "rescue-from-a-stale-look",
         breaks: "who renews before the rescue commits keeps his jobs",
-        suites: &[&CONFORMANCE],
+        suites: &[&UNITS, &CONFORMANCE],
         edits: &[
             (
                 "queuectl-core/src/sqlite/lease.rs",
@@ -914,8 +914,8 @@ pub(super) fn living_in(
         edits: &[
             (
                 "queuectl-core/src/backoff.rs",
-                "capped.saturating_sub(capped.mul_f64(share))",
-                "capped.saturating_add(capped.mul_f64(share))",
+                "capped.saturating_sub(part(",
+                "capped.saturating_add(part(",
             ),
         ],
     },

@@ -50,8 +50,10 @@ suites! {
         after ["test", "-q", "-p", "queuectl-core", "--test", "opening", "--test", "locked",
          "--no-run"];
     WORKER "worker":
-        ["test", "-q", "-p", "queuectl-core", "--test", "worker", "--", "--format", "pretty"],
-        after ["test", "-q", "-p", "queuectl-core", "--test", "worker", "--no-run"];
+        ["test", "-q", "-p", "queuectl-core", "--test", "worker", "--test", "unanswered", "--",
+         "--format", "pretty"],
+        after ["test", "-q", "-p", "queuectl-core", "--test", "worker", "--test", "unanswered",
+         "--no-run"];
     SHELL "shell":
         ["test", "-q", "-p", "queuectl-core", "--test", "shell", "--", "--format", "pretty"],
         after ["test", "-q", "-p", "queuectl-core", "--test", "shell", "--no-run"];

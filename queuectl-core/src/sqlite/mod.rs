@@ -379,6 +379,41 @@ impl Store for SqliteStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::Queues;
+
+    /// A rescue looks for the dead before it has the lock. What it saw may be old when it has: a reaper
+    /// of another queue overwrote jobs that had been completed meanwhile.
+    #[test]
+    fn who_renews_between_the_look_and_the_rescue_keeps_what_he_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new());
+        let options =
+            SqliteOptions { create: true, clock: clock.clone(), ..SqliteOptions::default() };
+        let store = SqliteStore::open(folder.path().join("queue.db"), options).unwrap();
+        let lease = Duration::from_secs(10);
+        let workers = store.register(&Registration { workers: 2, lease, log: None }).unwrap();
+        store.enqueue(&[NewJob::new("k", &()).unwrap()]).unwrap();
+        let request = ClaimRequest {
+            workers: &[(workers[0], 1)],
+            queues: &Queues::All,
+            kinds: &[Name::new("k").unwrap()],
+        };
+        assert_eq!(store.exchange(&[], Some(&request)).unwrap().claimed.len(), 1);
+        clock.advance(lease);
+        let (boot, boot_id) = (clock.boot(), clock.boot_id());
+        let dead = store
+            .read(|connection| {
+                lease::dead_workers(connection, &store.locks, boot, boot_id.as_str())
+            })
+            .unwrap();
+        assert_eq!(dead.len(), 2);
+        store.renew(&workers[..1], lease).unwrap();
+        let rescued = store.combiner.borrowed(|tx| lease::rescue(tx, &dead)).unwrap();
+        assert_eq!(rescued, []);
+        assert_eq!(store.held(&workers).unwrap().len(), 1);
+        assert_eq!(store.workers().unwrap().len(), 1);
+    }
 
     /// No query writes. Should one ever, it is refused instead of passing the combiner by.
     #[test]

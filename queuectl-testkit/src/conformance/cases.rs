@@ -60,6 +60,7 @@ macro_rules! conformance_cases {
                 a_living_job_cannot_be_purged
                 jobs_are_purged_all_or_none
                 completed_and_cancelled_jobs_are_pruned_when_their_time_is_over
+                nothing_is_pruned_before_its_time_is_over
                 dead_jobs_are_pruned_by_their_own_retention
                 only_what_has_ended_is_pruned
                 many_outlived_jobs_are_pruned_in_the_end

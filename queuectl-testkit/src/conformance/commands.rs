@@ -1,5 +1,7 @@
 //! What people do to jobs: cancel, retry, purge and prune.
 
+use std::time::Duration;
+
 use queuectl_core::store::{Cancelled, JobQuery, Progress, Verdict};
 use queuectl_core::{
     Cause, Event, JobId, JobKey, RefusedTransition, Report, Setting, State, StoreError, Token,
@@ -365,6 +367,19 @@ pub fn completed_and_cancelled_jobs_are_pruned_when_their_time_is_over(t: &mut T
     assert_eq!(left(t), ["dead", "new-completed"]);
     assert_eq!(t.store().attempts(key).unwrap(), []);
     assert!(t.add(named("old-completed")).key > key, "as if purged");
+}
+
+/// To the millisecond: not a moment before its time is over, and then at once.
+pub fn nothing_is_pruned_before_its_time_is_over(t: &mut Trial) {
+    t.store().change_setting(Setting::RetentionCompleted, Some("1h")).unwrap();
+    t.store().change_setting(Setting::RetentionDead, Some("1h")).unwrap();
+    for state in [State::Completed, State::Cancelled, State::Dead] {
+        t.job_in(state, named(state.as_str()));
+    }
+    t.advance(secs(3600) - Duration::from_millis(1));
+    assert_eq!(prune_all(t), 0);
+    t.advance(Duration::from_millis(1));
+    assert_eq!(prune_all(t), 3);
 }
 
 pub fn dead_jobs_are_pruned_by_their_own_retention(t: &mut Trial) {

@@ -61,6 +61,10 @@ impl ReferenceStateMachine for Stories {
         if let Some(jobs) = in_states(|state| matches!(state, State::Dead | State::Cancelled)) {
             steps.push((3, (who(), jobs).prop_map(|(who, jobs)| Step::Purge(who, jobs)).boxed()));
         }
+        if let Some(jobs) = in_states(|state| state == State::Processing) {
+            let cancel = (who(), jobs, 0..4u8);
+            steps.push((4, cancel.prop_map(|(w, j, r)| Step::Cancel(w, j, r)).boxed()));
+        }
         if let Some(lease) = some_lease(world) {
             let notes = prop::collection::vec((lease.clone(), 0..9u8), 1..=2);
             steps.push((3, (who(), notes).prop_map(|(w, n)| Step::Progress(w, n)).boxed()));
@@ -68,6 +72,13 @@ impl ReferenceStateMachine for Stories {
         // A worker of an earlier boot does not call any more.
         let alive = world.workers.iter().filter(|(_, worker)| worker.boots == world.boots);
         let alive: Vec<u32> = alive.map(|(number, _)| *number).collect();
+        let marked = world.jobs.values().filter(|job| job.reason.is_some());
+        let told: Vec<u32> =
+            marked.filter_map(|job| job.worker).filter(|worker| alive.contains(worker)).collect();
+        if !told.is_empty() {
+            let leave = (who(), select(told));
+            steps.push((2, leave.prop_map(|(who, one)| Step::Deregister(who, vec![one])).boxed()));
+        }
         if !alive.is_empty() {
             let worker = select(alive);
             let workers = prop::sample::subsequence(vec![0, 1], 1..=2)

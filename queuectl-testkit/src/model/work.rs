@@ -261,7 +261,10 @@ impl World {
                 job.attempts -= 1;
                 job.end(state, wall);
                 given_back.push(*number);
-                self.events.insert("a job that was given back");
+                self.events.insert(match state {
+                    State::Cancelled => "a marked job that was given back",
+                    _ => "a job that was given back",
+                });
             }
         }
         for number in given_back {
