@@ -381,6 +381,13 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_tells_what_it_was_made_of() {
+        let policy: BackoffPolicy = "linear:10s;cap=1h;jitter=0.25".parse().unwrap();
+        assert_eq!(policy.curve(), &Curve::Linear { step: Duration::from_secs(10) });
+        assert_eq!((policy.cap(), policy.jitter()), (Duration::from_secs(3600), 0.25));
+    }
+
+    #[test]
     fn what_is_not_a_policy_is_refused() {
         for text in [
             "",
