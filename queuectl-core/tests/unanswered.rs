@@ -55,7 +55,12 @@ impl Store for Deaf {
         self.store.exchange(settle, claim)
     }
 
+    fn begin(&self, lease: Lease) {
+        self.store.begin(lease);
+    }
+
     forward! {
+        fn cleaned(leases: &[Lease]) -> ();
         fn enqueue(jobs: &[NewJob]) -> Vec<Enqueued>;
         fn register(request: &Registration) -> Vec<WorkerKey>;
         fn renew(workers: &[WorkerKey], lease: Duration) -> Orders;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::begun::Begun;
 use super::lifelock::LifeLocks;
@@ -194,13 +194,22 @@ pub(super) fn dead_workers(
     Ok(dead)
 }
 
-/// The processes that were to end what lost attempts have left, and have not said that they did; a
-/// read.
-pub(super) fn cleaners(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut cleaners =
-        connection.prepare_cached("SELECT DISTINCT cleaner FROM queuectl_leftover")?;
-    let cleaners = cleaners.query_map([], |row| row.get(0))?;
-    Ok(cleaners.collect::<Result<_, _>>()?)
+/// What lost attempts have left of jobs that have ended, and the process that is to end it.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub(super) lease: Lease,
+    pub(super) cleaner: String,
+}
+
+/// All of them; a read.
+pub(super) fn leftovers(connection: &Connection) -> Result<Vec<Leftover>, StoreError> {
+    let mut left =
+        connection.prepare_cached("SELECT job, token, cleaner FROM queuectl_leftover")?;
+    let left = left.query_map([], |row| {
+        let lease = Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) };
+        Ok(Leftover { lease, cleaner: row.get(2)? })
+    })?;
+    Ok(left.collect::<Result<_, _>>()?)
 }
 
 /// Every process that the store names; a read.
@@ -212,30 +221,30 @@ pub(super) fn processes(connection: &Connection) -> Result<Vec<String>, StoreErr
     Ok(processes.collect::<Result<_, _>>()?)
 }
 
-/// Takes over what dead processes were to end.
+/// Takes over what nobody is at, unless somebody else has been quicker.
 fn take_over(
     tx: &Tx<'_>,
     process: &Process,
-    gone: &[String],
+    abandoned: &[Leftover],
     rescued: &mut Vec<Rescued>,
 ) -> Result<(), StoreError> {
-    for cleaner in gone {
-        let mut left = tx.prepare(
-            "UPDATE queuectl_leftover SET cleaner = ?2 WHERE cleaner = ?1
-             RETURNING job, token, lost_from, kind, worker, state",
+    for Leftover { lease, cleaner } in abandoned {
+        let mut statement = tx.prepare(
+            "UPDATE queuectl_leftover SET cleaner = ?4
+             WHERE job = ?1 AND token = ?2 AND cleaner = ?3
+             RETURNING lost_from, kind, worker, state",
         )?;
-        let left = left.query_map((cleaner, &process.identity), |row| {
+        let left = (lease.key.0, lease.token.0, cleaner, &process.identity);
+        let left = statement.query_row(left, |row| {
             Ok(Rescued {
-                lease: Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) },
-                lost_from: Token(row.get(2)?),
-                kind: row::name(row, 3)?,
-                worker: WorkerKey(row.get(4)?),
-                state: row::state(row, 5)?,
+                lease: *lease,
+                lost_from: Token(row.get(0)?),
+                kind: row::name(row, 1)?,
+                worker: WorkerKey(row.get(2)?),
+                state: row::state(row, 3)?,
             })
-        })?;
-        for one in left {
-            rescued.push(one?);
-        }
+        });
+        rescued.extend(left.optional()?);
     }
     Ok(())
 }
@@ -252,15 +261,15 @@ pub(super) fn cleaned(tx: &Tx<'_>, leases: &[Lease]) -> Result<(), StoreError> {
 }
 
 /// Frees the jobs of workers that are dead, after a second look at those whose lease had ended; and
-/// takes over the cleaning of processes that are gone.
+/// takes over what nobody cleans up.
 pub(super) fn rescue(
     tx: &mut Tx<'_>,
     process: &Process,
     dead: &[Dead],
-    gone: &[String],
+    abandoned: &[Leftover],
 ) -> Result<Vec<Rescued>, StoreError> {
     let mut rescued = Vec::new();
-    take_over(tx, process, gone, &mut rescued)?;
+    take_over(tx, process, abandoned, &mut rescued)?;
     for Dead { worker, death, .. } in dead {
         let worker = *worker;
         let renewed = *death == Death::LeaseEnded && {

@@ -23,6 +23,7 @@ mod settle;
 mod transaction;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -98,6 +99,8 @@ pub struct SqliteStore {
     locks: LifeLocks,
     /// Held as long as a worker of this process is registered.
     life: Mutex<Option<LifeLock>>,
+    /// The lost attempts of ended jobs whose leftovers this process was told to end.
+    cleaning: Mutex<BTreeSet<Lease>>,
     /// Where the next prune goes on.
     prune_from: AtomicI64,
 }
@@ -133,6 +136,7 @@ impl SqliteStore {
                 host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             },
             life: Mutex::new(None),
+            cleaning: Mutex::default(),
             prune_from: AtomicI64::new(0),
         })
     }
@@ -260,16 +264,27 @@ impl Store for SqliteStore {
 
     fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
         let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());
-        let (dead, mut gone) = self.read(|connection| {
+        let (dead, mut abandoned) = self.read(|connection| {
             let dead = lease::dead_workers(connection, &self.locks, boot, boot_id.as_str())?;
-            Ok((dead, lease::cleaners(connection)?))
+            Ok((dead, lease::leftovers(connection)?))
         })?;
-        gone.retain(|cleaner| !self.locks.lives(cleaner));
-        if dead.is_empty() && gone.is_empty() {
+        let mut cleaning = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        abandoned.retain(|left| {
+            if left.cleaner == self.process.identity {
+                // Of an unknown outcome, this process may be to clean up what it was not told of.
+                !cleaning.contains(&left.lease)
+            } else {
+                !self.locks.lives(&left.cleaner)
+            }
+        });
+        if dead.is_empty() && abandoned.is_empty() {
             return Ok(Vec::new());
         }
         let rescued =
-            self.combiner.borrowed(|tx| lease::rescue(tx, &self.process, &dead, &gone))?;
+            self.combiner.borrowed(|tx| lease::rescue(tx, &self.process, &dead, &abandoned))?;
+        let ended = rescued.iter().filter(|rescued| rescued.state.is_terminal());
+        cleaning.extend(ended.map(|rescued| rescued.lease));
+        drop(cleaning);
         if rescued.iter().any(|rescued| rescued.state.is_terminal()) {
             // What is left of these is this process's to clean up, as long as it is known to live.
             // Without a lock, others come to it as well.
@@ -283,7 +298,10 @@ impl Store for SqliteStore {
     }
 
     fn cleaned(&self, leases: &[Lease]) -> Result<(), StoreError> {
-        self.combiner.borrowed(|tx| lease::cleaned(tx, leases))
+        self.combiner.borrowed(|tx| lease::cleaned(tx, leases))?;
+        let mut cleaning = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        cleaning.retain(|lease| !leases.contains(lease));
+        Ok(())
     }
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
@@ -409,7 +427,8 @@ mod tests {
             .unwrap();
         assert_eq!(dead.len(), 2);
         store.renew(&workers[..1], lease).unwrap();
-        let rescued = store.combiner.borrowed(|tx| lease::rescue(tx, &dead)).unwrap();
+        let rescued =
+            store.combiner.borrowed(|tx| lease::rescue(tx, &store.process, &dead, &[])).unwrap();
         assert_eq!(rescued, []);
         assert_eq!(store.held(&workers).unwrap().len(), 1);
         assert_eq!(store.workers().unwrap().len(), 1);

@@ -358,6 +358,11 @@ impl Process {
                 Box::new(move |this, env| this.steps.ordered(env.now(), answer))
             }
             Action::Rescue => {
+                // A store that does not know whether it has rescued tells it again, itself.
+                let mode = match mode {
+                    Mode::Lie => &Mode::Failure(Why::Unknown),
+                    mode => mode,
+                };
                 let answer = mode.ask(|| mirror.rescue(by));
                 if answer.as_ref().is_ok_and(|rescued| !rescued.is_empty()) {
                     env.changed = true;
