@@ -6,6 +6,16 @@ ci:
 test:
     cargo test --workspace
 
+# Breaks everything in every way that is known, for some minutes: one scoreboard, and an error if a
+# promise was broken. `just prove --save docs/reliability.md` keeps it.
+prove *ARGS:
+    cargo build --release -p queuectl-cli -p prove
+    target/release/prove all {{ARGS}}
+
+# The same for some hours.
+prove-long *ARGS:
+    just prove --long {{ARGS}}
+
 # Figures beside bare SQL; `just bench --save` writes them to benches/results.
 bench *ARGS:
     cargo bench -p benches --bench queue -- {{ARGS}}

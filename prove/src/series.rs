@@ -16,6 +16,8 @@ const SHORT: &[&str] = &[
     "storm --kills 3000",
     "recovery --rounds 30",
     "power --images 10000",
+    "boundaries --every 2",
+    "faults --every 20",
 ];
 
 /// Some hours.
@@ -25,6 +27,9 @@ const LONG: &[&str] = &[
     "storm --kills 100000",
     "recovery --rounds 300",
     "power --images 1000000",
+    "boundaries",
+    "faults",
+    "sabotage",
 ];
 
 #[derive(Debug, Clone, Args)]

@@ -1,7 +1,7 @@
 //! The bugs. Each is what somebody might write by mistake, or has written in another queue, as a
 //! text that is looked for in a file, exactly once, and what stands there instead.
 
-use super::suites::{CLI, CONFORMANCE, FILES, MODEL, POWER, SHELL, Suite, UNITS, WORKER};
+use super::suites::{CLI, CONFORMANCE, FILES, MODEL, POWER, RECOVERY, SHELL, Suite, UNITS, WORKER};
 
 /// A bug.
 #[derive(Debug)]
@@ -392,8 +392,44 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/lifelock.rs",
-                "            .is_ok_and(|file| flock",
-                "            .is_ok_and(|file| false && flock",
+                "        Some(Begun::read(&file))",
+                "        let _ = Begun::read(&file);\n        None",
+            ),
+        ],
+    },
+    Bug {
+        name: "what-has-begun-is-not-asked",
+        breaks: "a worker that dies spends only the attempts that it had begun",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "Death::ProcessGone(begun) if !begun.contains(lease) => {",
+                "Death::ProcessGone(begun) if false && !begun.contains(lease) => {",
+            ),
+        ],
+    },
+    Bug {
+        name: "a-beginning-is-not-noted",
+        breaks: "a job that kills its worker ends in the dead letter queue",
+        suites: &[&RECOVERY],
+        edits: &[
+            (
+                "queuectl-core/src/worker/threads.rs",
+                "        self.store.begin(job.lease);\n",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "leftovers-of-the-dead-are-not-noted",
+        breaks: "what a dead worker left is ended, whoever dies while at it",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "settle::note_leftovers(tx, lost.lease.key, &process.identity)?;",
+                "let _ = lost;",
             ),
         ],
     },
@@ -404,8 +440,8 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/lifelock.rs",
-                "            .is_ok_and(|file| flock",
-                "            .map_or(true, |file| flock",
+                "        let file = options().open(self.path(identity)).ok()?;\n",
+                "        let Ok(file) = options().open(self.path(identity)) else {\n            return Some(Begun::Anything);\n        };\n",
             ),
         ],
     },

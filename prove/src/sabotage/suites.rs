@@ -60,6 +60,9 @@ suites! {
     CLI "command line":
         ["test", "-q", "-p", "queuectl-cli", "--", "--format", "pretty"],
         after ["test", "-q", "-p", "queuectl-cli", "--no-run"];
+    RECOVERY "recovery":
+        ["run", "-q", "-p", "prove", "--", "recovery", "--rounds", "3"],
+        after ["build", "-q", "-p", "prove", "-p", "queuectl-cli"];
     POWER "power loss":
         ["run", "-q", "-p", "prove", "--", "power", "--images", "300"],
         after ["build", "-q", "-p", "prove", "-p", "queuectl-cli"];
