@@ -16,8 +16,8 @@ const SHORT: &[&str] = &[
     "storm --kills 3000",
     "recovery --rounds 30",
     "power --images 10000",
-    "boundaries --every 2",
-    "faults --every 20",
+    "boundaries --every 3",
+    "faults --every 40",
 ];
 
 /// Some hours.
