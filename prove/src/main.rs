@@ -1,6 +1,6 @@
 //! `prove`: breaks the queue in every way that is known, checks what is promised, and counts.
 //!
-//! Each proof is a module with a `run` that gives a [`Score`](scoreboard::Score). What is promised,
+//! Each proof is a module with a `run` that gives a [`Score`]. What is promised,
 //! and how to read the figures, is in `docs/reliability.md`.
 
 #![expect(clippy::print_stdout, reason = "a program that prints")]

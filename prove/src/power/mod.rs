@@ -1,7 +1,7 @@
 //! Power loss: what is left when everything that was not synced may be gone.
 //!
 //! Real processes are recorded while they use a store, down to the bytes that they give to the
-//! kernel ([`record`]). From the record, images are built of what a disk may hold when the power
+//! kernel ([`mod@record`]). From the record, images are built of what a disk may hold when the power
 //! fails at any moment ([`history`]), and each is opened, compared with what had been acknowledged by
 //! then ([`expect`]), and worked off ([`check`]).
 //!
