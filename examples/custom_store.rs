@@ -123,8 +123,8 @@ impl<S: Store> Store for Counting<S> {
         self.count("deregister").deregister(workers)
     }
 
-    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
-        self.count("rescue").rescue()
+    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
+        self.count("rescue").rescue(kinds)
     }
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {

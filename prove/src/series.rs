@@ -45,7 +45,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> ExitCode {
     let commands = if options.long { LONG } else { SHORT };
     let machine = Machine::look(&std::env::temp_dir());
-    println!("{machine}\n");
+    say!("{machine}\n");
     let mut rows = Vec::new();
     let mut holds = true;
     for command in commands {
@@ -63,11 +63,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         "| proof | what was done | violations | time | again with `prove` … |\n|---|---|---|---|---|\n{}\n",
         rows.join("\n")
     );
-    println!("\n{table}");
+    say!("\n{table}");
     if let Some(document) = &options.save {
         let series = if options.long { "long" } else { "short" };
         if let Err(error) = save(document, series, &format!("{machine}\n\n{table}")) {
-            println!("not saved: {error}");
+            say!("not saved: {error}");
             return ExitCode::FAILURE;
         }
     }
@@ -78,12 +78,17 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 fn row(score: &Score, command: &str) -> String {
     let figures: Vec<_> =
         score.figures.iter().map(|(what, value)| format!("{value} {what}")).collect();
+    // What was skipped and showed nothing has kept no promise.
+    let violations = match (score.violations.len(), &score.skipped) {
+        (0, Some(_)) if score.figures.is_empty() => "–".to_owned(),
+        (count, _) => format!("**{count}**"),
+    };
     let skipped = score.skipped.as_ref().map_or(String::new(), |why| format!("; skipped: {why}"));
     format!(
-        "| {} | {}{skipped} | **{}** | {} | `{command}` |",
+        "| {} | {}{skipped} | {} | {} | `{command}` |",
         score.name,
         figures.join(", "),
-        score.violations.len(),
+        violations,
         time(score.took),
     )
 }

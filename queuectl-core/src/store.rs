@@ -125,16 +125,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// been restarted since) and frees their jobs: each becomes claimable at once, or dead if that was
     /// its last attempt, or cancelled if that was requested. The lost attempt stays spent and becomes
     /// part of the history. Says what was freed. What the attempts of a job that will run again left
-    /// is ended by whoever claims it; of one that will not, by whoever made this call, who then says
-    /// that it is [`cleaned`](Store::cleaned). If his process is gone before he has said so, a later
-    /// call tells it again. So are jobs told that have ended otherwise while something of them was left:
-    /// settled with [`leftovers`](Settlement::leftovers), or cancelled after their worker had died.
+    /// is ended by whoever claims it; of one that will not, by whoever names its kind among the `kinds`
+    /// that he can clean up after, and then says that it is [`cleaned`](Store::cleaned). If his process
+    /// is gone before he has said so, a later call tells it again. So are jobs told that have ended
+    /// otherwise while something of them was left: settled with
+    /// [`leftovers`](Settlement::leftovers), or cancelled after their worker had died.
     ///
     /// Where it is known that a worker's process is gone, and that it had not noted that an attempt
     /// [begins](Store::begin), the job is given back as by [`Verdict::Release`] without a report, and
     /// is not among what is said: a job that kills its worker costs those that only stood behind it no
     /// attempt.
-    fn rescue(&self) -> Result<Vec<Rescued>, StoreError>;
+    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError>;
 
     /// Says that what these lost attempts left has been ended: of jobs that will not run again, for
     /// [`rescue`](Store::rescue) has told it. Others are passed over.

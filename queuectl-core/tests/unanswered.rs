@@ -67,7 +67,7 @@ impl Store for Deaf {
         fn orders(workers: &[WorkerKey]) -> Orders;
         fn held(workers: &[WorkerKey]) -> Vec<Lease>;
         fn deregister(workers: &[WorkerKey]) -> ();
-        fn rescue() -> Vec<Rescued>;
+        fn rescue(kinds: &[Name]) -> Vec<Rescued>;
         fn progress(notes: &[Progress]) -> Vec<Lease>;
         fn cancel(jobs: &[JobId], reason: &str) -> Vec<Cancelled>;
         fn retry(jobs: &[JobId]) -> ();

@@ -419,15 +419,71 @@ fn only_a_free_lock_proves_a_death() {
         assert_eq!(dead(store.workers().expect("read")), 1);
         assert_eq!(files(), 1, "a read has removed the proof");
     }
-    store.rescue().expect("rescued");
+    store.rescue(&[]).expect("rescued");
     assert_eq!((store.workers().expect("read").len(), files()), (0, 0));
 
     let living = open(&path);
     let keys = living.register(&registration).expect("registered");
     std::fs::remove_dir_all(&locks).expect("removed");
-    store.rescue().expect("rescued");
+    store.rescue(&[]).expect("rescued");
     assert_eq!(store.workers().expect("read").len(), 1, "a living worker was taken for dead");
     living.deregister(&keys).expect("deregistered");
     living.register(&registration).expect("registered again");
     assert_eq!(files(), 1);
+}
+
+/// Its time is over before it has begun. That is its attempt, and no reason to try for ever.
+#[test]
+fn a_job_without_time_spends_its_attempt() {
+    let (_folder, store) = fresh();
+    let ids = add(&store, &[job("k").timeout(Duration::ZERO).max_retries(0)]);
+    let handlers = on("k", |context| match context.stop_requested() {
+        Some(_) => Err("no time".into()),
+        None => Ok(Outcome::Done),
+    });
+    let worker = Worker::start(store.clone(), handlers, drain()).expect("started");
+    assert_eq!(worker.wait().expect("ends well").dead, 1);
+    assert_eq!(state(&store, &ids[0]), State::Dead);
+}
+
+/// The first who tries cannot end what a dead worker left; he tries again.
+#[test]
+fn what_could_not_be_cleaned_up_is_tried_again() {
+    struct Stubborn(std::sync::mpsc::SyncSender<()>);
+    impl queuectl_core::Handler for Stubborn {
+        fn run(&self, _: &queuectl_core::Claimed, _: &Context) -> queuectl_core::Finished {
+            queuectl_core::Finished::of(Outcome::Done)
+        }
+        fn clean_up(
+            &self,
+            _: queuectl_core::JobKey,
+            _: queuectl_core::Token,
+            _: queuectl_core::Token,
+        ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            // The second time somebody waits for it no more.
+            self.0.send(()).map_err(Into::into).and(Err("it will not end".into()))
+        }
+    }
+    let (folder, dead) = fresh();
+    add(&dead, &[job("k").max_retries(0)]);
+    let registration = Registration { workers: 1, lease: Duration::from_secs(60), log: None };
+    let workers = dead.register(&registration).expect("registered");
+    let request = queuectl_core::store::ClaimRequest {
+        workers: &[(workers[0], 1)],
+        queues: &queuectl_core::store::Queues::All,
+        kinds: &[queuectl_core::Name::new("k").expect("a kind")],
+    };
+    let claimed = dead.exchange(&[], Some(&request)).expect("claimed").claimed;
+    dead.begin(claimed[0].lease);
+    drop(dead);
+    let store = open(&folder.path().join("queue.db"));
+    let (tried, tries) = std::sync::mpsc::sync_channel(0);
+    let handlers = Handlers::new().with("k", Arc::new(Stubborn(tried))).expect("a kind");
+    let worker = Worker::start(store, handlers, WorkerOptions::default()).expect("started");
+    for _ in 0..2 {
+        tries.recv_timeout(Duration::from_secs(30)).expect("it is tried");
+    }
+    drop(tries);
+    worker.stopper().stop(StopMode::Finish);
+    worker.wait().expect("ends well");
 }

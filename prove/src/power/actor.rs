@@ -54,11 +54,11 @@ fn enqueue(store: &SqliteStore, next: &mut Marker, len: usize) -> Result<(), Box
     let markers: Vec<Marker> = (*next..).take(len).collect();
     *next += len as Marker;
     let words: Vec<String> = markers.iter().map(ToString::to_string).collect();
-    println!("asks {}", words.join(" "));
+    say!("asks {}", words.join(" "));
     let jobs: Result<Vec<_>, _> =
         markers.iter().map(|marker| NewJob::new(KIND, &mark(*marker))).collect();
     for added in store.enqueue(&jobs?)? {
-        println!("enqueued {}", added.id);
+        say!("enqueued {}", added.id);
     }
     Ok(())
 }
@@ -70,9 +70,9 @@ fn work(store: &Arc<SqliteStore>) -> Result<(), Box<dyn Error>> {
     let mut options = WorkerOptions::default();
     options.drain = true;
     options.observer = Some(Arc::new(move |event: &WorkerEvent<'_>| match event {
-        WorkerEvent::Started { worker, id, .. } => println!("at {worker} {id} started now"),
+        WorkerEvent::Started { worker, id, .. } => say!("at {worker} {id} started now"),
         WorkerEvent::Settled { worker, id, state, .. } => {
-            println!("at {worker} {id} {state} after a while");
+            say!("at {worker} {id} {state} after a while");
             *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((*id).clone());
         }
         _ => {}
@@ -82,9 +82,9 @@ fn work(store: &Arc<SqliteStore>) -> Result<(), Box<dyn Error>> {
     Worker::start(Arc::clone(store) as Arc<dyn Store>, handlers, options)?.wait()?;
     let last = completed.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(id) = last {
-        println!("deletes {id}");
+        say!("deletes {id}");
         store.purge(std::slice::from_ref(&id))?;
-        println!("deleted {id}");
+        say!("deleted {id}");
     }
     Ok(())
 }

@@ -132,7 +132,7 @@ fn drain(store: &SqliteStore, found: &Found) -> Result<Vec<String>, StoreError> 
     }
     let lease = Duration::from_secs(30);
     let worker = store.register(&Registration { workers: 1, lease, log: None })?[0];
-    store.rescue()?;
+    store.rescue(&[])?;
     let kinds: Vec<Name> = [KIND, queuectl_core::shell::SHELL_KIND]
         .iter()
         .filter_map(|kind| Name::new(kind).ok())

@@ -38,7 +38,7 @@ use crate::tracer;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
     /// How many crash images
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = at_least_one)]
     pub(crate) images: usize,
     /// Try one level of durability alone: full, normal or off. Below full it must fail
     #[arg(long, value_parser = level)]
@@ -52,6 +52,10 @@ pub(crate) struct Options {
     /// Record processes that use the library alone, and not the program `queuectl`
     #[arg(long, conflicts_with = "durability")]
     pub(crate) library_only: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "a number from 1 on".to_owned())
 }
 
 fn level(text: &str) -> Result<Durability, String> {

@@ -377,9 +377,9 @@ pub(crate) const BUGS: &[Bug] = &[
             ),
             (
                 "queuectl-core/src/sqlite/mod.rs",
-                r#"    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
+                r#"    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
         let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());"#,
-                r#"    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
+                r#"    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
         let boot = crate::clock::BootTime::from_millis(self.clock.now().as_millis());
         let boot_id = self.clock.boot_id();"#,
             ),
@@ -428,7 +428,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/lease.rs",
-                "settle::note_leftovers(tx, lost.lease.key, &process.identity)?;",
+                "settle::note_leftovers(tx, lost.lease.key, &rescuer.process.identity)?;",
                 "let _ = lost;",
             ),
         ],

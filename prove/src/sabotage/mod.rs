@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Score {
     if args.list {
         for bug in &chosen {
             let suites: Vec<&str> = bug.suites.iter().map(|suite| suite.name).collect();
-            println!("{:40} {} [{}]", bug.name, bug.breaks, suites.join(", "));
+            say!("{:40} {} [{}]", bug.name, bug.breaks, suites.join(", "));
         }
         score.figure("listed", chosen.len());
         return score;
@@ -97,7 +97,7 @@ fn try_each(chosen: &[&Bug], score: &mut Score) -> std::io::Result<()> {
 }
 
 fn tell(bug: &Bug, what: &str, took: Duration) {
-    println!("{:40} {what} ({:.1} s)", bug.name, took.as_secs_f64());
+    say!("{:40} {what} ({:.1} s)", bug.name, took.as_secs_f64());
 }
 
 /// The suites that are red without a bug: what they say of one means nothing.
@@ -110,9 +110,9 @@ fn blind_suites(chosen: &[&Bug], garden: &Garden) -> Vec<&'static Suite> {
         }
         known.push(suite);
         match suite.run(&garden.folder, &garden.target) {
-            Ended::Green => println!("{:40} green", suite.name),
+            Ended::Green => say!("{:40} green", suite.name),
             Ended::Red(why) | Ended::Unbuilt(why) => {
-                println!("{:40} red with nothing planted: {why}", suite.name);
+                say!("{:40} red with nothing planted: {why}", suite.name);
                 blind.push(suite);
             }
         }

@@ -162,8 +162,8 @@ impl Store for Witnessed {
     fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError> {
         self.store.deregister(workers)
     }
-    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
-        self.store.rescue()
+    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
+        self.store.rescue(kinds)
     }
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
         self.store.progress(notes)

@@ -39,7 +39,7 @@ impl Notes {
     }
 
     pub(super) fn begins(&mut self, lease: Lease) {
-        if self.broken {
+        if self.broken || self.places.contains_key(&lease) {
             return;
         }
         let unused = self.places.len() as u64 + 1;

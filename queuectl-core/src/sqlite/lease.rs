@@ -11,7 +11,7 @@ use super::row;
 use super::settle;
 use super::transaction::Tx;
 use crate::clock::{BootTime, Timestamp};
-use crate::id::{JobKey, Lease, Token, WorkerKey};
+use crate::id::{JobKey, Lease, Name, Token, WorkerKey};
 use crate::store::{Orders, Registration, Rescued, StopMode, StoreError};
 
 /// Who a process is.
@@ -198,16 +198,30 @@ pub(super) fn dead_workers(
 #[derive(Debug)]
 pub(super) struct Leftover {
     pub(super) lease: Lease,
+    pub(super) kind: Name,
     pub(super) cleaner: String,
+}
+
+/// Who rescues, and what he can clean up after.
+pub(super) struct Rescuer<'a> {
+    pub(super) process: &'a Process,
+    pub(super) kinds: &'a [Name],
+}
+
+impl Rescuer<'_> {
+    /// Whether it is his to end what is left: nobody will claim the job and do it.
+    pub(super) fn cleans(&self, rescued: &Rescued) -> bool {
+        rescued.state.is_terminal() && self.kinds.contains(&rescued.kind)
+    }
 }
 
 /// All of them; a read.
 pub(super) fn leftovers(connection: &Connection) -> Result<Vec<Leftover>, StoreError> {
     let mut left =
-        connection.prepare_cached("SELECT job, token, cleaner FROM queuectl_leftover")?;
+        connection.prepare_cached("SELECT job, token, kind, cleaner FROM queuectl_leftover")?;
     let left = left.query_map([], |row| {
         let lease = Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) };
-        Ok(Leftover { lease, cleaner: row.get(2)? })
+        Ok(Leftover { lease, kind: row::name(row, 2)?, cleaner: row.get(3)? })
     })?;
     Ok(left.collect::<Result<_, _>>()?)
 }
@@ -228,20 +242,20 @@ fn take_over(
     abandoned: &[Leftover],
     rescued: &mut Vec<Rescued>,
 ) -> Result<(), StoreError> {
-    for Leftover { lease, cleaner } in abandoned {
+    for Leftover { lease, kind, cleaner } in abandoned {
         let mut statement = tx.prepare(
             "UPDATE queuectl_leftover SET cleaner = ?4
              WHERE job = ?1 AND token = ?2 AND cleaner = ?3
-             RETURNING lost_from, kind, worker, state",
+             RETURNING lost_from, worker, state",
         )?;
         let left = (lease.key.0, lease.token.0, cleaner, &process.identity);
         let left = statement.query_row(left, |row| {
             Ok(Rescued {
                 lease: *lease,
                 lost_from: Token(row.get(0)?),
-                kind: row::name(row, 1)?,
-                worker: WorkerKey(row.get(2)?),
-                state: row::state(row, 3)?,
+                kind: kind.clone(),
+                worker: WorkerKey(row.get(1)?),
+                state: row::state(row, 2)?,
             })
         });
         rescued.extend(left.optional()?);
@@ -264,12 +278,12 @@ pub(super) fn cleaned(tx: &Tx<'_>, leases: &[Lease]) -> Result<(), StoreError> {
 /// takes over what nobody cleans up.
 pub(super) fn rescue(
     tx: &mut Tx<'_>,
-    process: &Process,
+    rescuer: &Rescuer<'_>,
     dead: &[Dead],
     abandoned: &[Leftover],
 ) -> Result<Vec<Rescued>, StoreError> {
     let mut rescued = Vec::new();
-    take_over(tx, process, abandoned, &mut rescued)?;
+    take_over(tx, rescuer.process, abandoned, &mut rescued)?;
     for Dead { worker, death, .. } in dead {
         let worker = *worker;
         let renewed = *death == Death::LeaseEnded && {
@@ -289,8 +303,8 @@ pub(super) fn rescue(
                 }
                 _ => {
                     let lost = settle::lose(tx, lease, worker)?;
-                    if let Some(lost) = lost.as_ref().filter(|lost| lost.state.is_terminal()) {
-                        settle::note_leftovers(tx, lost.lease.key, &process.identity)?;
+                    if let Some(lost) = lost.as_ref().filter(|lost| rescuer.cleans(lost)) {
+                        settle::note_leftovers(tx, lost.lease.key, &rescuer.process.identity)?;
                     }
                     rescued.extend(lost);
                 }

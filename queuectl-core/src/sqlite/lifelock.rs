@@ -48,7 +48,11 @@ impl LifeLocks {
         }
         let path = self.path(identity);
         let file = options().create_new(true).open(&path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Whoever tries again makes it anew.
+            self.forget(identity);
+            return Err(error.into());
+        }
         Ok(LifeLock { notes: Notes::new(file) })
     }
 

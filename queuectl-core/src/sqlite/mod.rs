@@ -172,9 +172,9 @@ impl SqliteStore {
     /// Takes this process's lock if it has none yet, and tidies up behind those that died.
     fn prove_life(&self, life: &mut Option<LifeLock>) -> Result<(), StoreError> {
         if life.is_none() {
+            let named = self.read(lease::processes)?;
             let lock = self.locks.hold(&self.process.identity);
             let lock = lock.map_err(|error| StoreError::Other(error.into()))?;
-            let named = self.read(lease::processes)?;
             self.locks.sweep(&lock, &named);
             *life = Some(lock);
         }
@@ -262,7 +262,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
+    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
         let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());
         let (dead, mut abandoned) = self.read(|connection| {
             let dead = lease::dead_workers(connection, &self.locks, boot, boot_id.as_str())?;
@@ -270,7 +270,9 @@ impl Store for SqliteStore {
         })?;
         let mut cleaning = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
         abandoned.retain(|left| {
-            if left.cleaner == self.process.identity {
+            if !kinds.contains(&left.kind) {
+                false
+            } else if left.cleaner == self.process.identity {
                 // Of an unknown outcome, this process may be to clean up what it was not told of.
                 !cleaning.contains(&left.lease)
             } else {
@@ -280,12 +282,14 @@ impl Store for SqliteStore {
         if dead.is_empty() && abandoned.is_empty() {
             return Ok(Vec::new());
         }
+        let rescuer = lease::Rescuer { process: &self.process, kinds };
         let rescued =
-            self.combiner.borrowed(|tx| lease::rescue(tx, &self.process, &dead, &abandoned))?;
-        let ended = rescued.iter().filter(|rescued| rescued.state.is_terminal());
-        cleaning.extend(ended.map(|rescued| rescued.lease));
+            self.combiner.borrowed(|tx| lease::rescue(tx, &rescuer, &dead, &abandoned))?;
+        let told = cleaning.len();
+        cleaning.extend(rescued.iter().filter(|one| rescuer.cleans(one)).map(|one| one.lease));
+        let more = cleaning.len() > told;
         drop(cleaning);
-        if rescued.iter().any(|rescued| rescued.state.is_terminal()) {
+        if more {
             // What is left of these is this process's to clean up, as long as it is known to live.
             // Without a lock, others come to it as well.
             let _ = self.prove_life(&mut self.life());
@@ -427,8 +431,9 @@ mod tests {
             .unwrap();
         assert_eq!(dead.len(), 2);
         store.renew(&workers[..1], lease).unwrap();
+        let rescuer = lease::Rescuer { process: &store.process, kinds: &[] };
         let rescued =
-            store.combiner.borrowed(|tx| lease::rescue(tx, &store.process, &dead, &[])).unwrap();
+            store.combiner.borrowed(|tx| lease::rescue(tx, &rescuer, &dead, &[])).unwrap();
         assert_eq!(rescued, []);
         assert_eq!(store.held(&workers).unwrap().len(), 1);
         assert_eq!(store.workers().unwrap().len(), 1);

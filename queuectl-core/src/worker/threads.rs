@@ -16,7 +16,7 @@ use super::audience::{Audience, Told};
 use super::fence::Fence;
 use super::step::{Plan, Steps, left};
 use crate::clock::{BootTime, Clock, Timestamp};
-use crate::handler::{Context, Finished, Handlers, StopSignal};
+use crate::handler::{Context, Finished, Handlers, StopCause, StopSignal};
 use crate::id::{Lease, Name, Token, WorkerKey};
 use crate::job::{Claimed, Json};
 use crate::random;
@@ -27,6 +27,9 @@ use crate::store::{
 /// The longest wait without looking at the clock: time passes on the boot clock also while the
 /// machine sleeps and no condition variable counts.
 pub(super) const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// After how many looks for dead workers it is tried again to end what one of them left.
+const CLEAN_AGAIN: u32 = 10;
 
 /// News for the stepping thread.
 #[derive(Default)]
@@ -187,6 +190,8 @@ struct Stepper {
     line: Arc<Line>,
     fence: Arc<Fence>,
     runner: Runner,
+    /// How often the worker has looked for dead ones.
+    rescues: u32,
     /// Threads that end what lost attempts have left.
     cleaning: Vec<JoinHandle<()>>,
 }
@@ -211,6 +216,7 @@ impl Stepper {
             audience: audience.clone(),
             inbox: Arc::clone(&inbox),
             line: Arc::clone(&line),
+            uncleaned: Arc::default(),
             default_limit: Arc::default(),
         };
         Stepper {
@@ -225,6 +231,7 @@ impl Stepper {
             line,
             fence: Arc::default(),
             runner,
+            rescues: 0,
             cleaning: Vec::new(),
         }
     }
@@ -355,10 +362,17 @@ impl Stepper {
                 self.steps.ordered(now(), answer);
             }
             Action::Rescue => {
-                let answer = store.rescue();
+                let answer = store.rescue(&self.kinds);
                 if let Ok(rescued) = &answer {
                     self.cleaning.retain(|cleaning| !cleaning.is_finished());
-                    self.cleaning.extend(self.runner.clean_up_after(rescued));
+                    let mut left: Vec<Rescued> =
+                        rescued.iter().filter(|one| one.state.is_terminal()).cloned().collect();
+                    self.rescues += 1;
+                    if self.rescues.is_multiple_of(CLEAN_AGAIN) {
+                        left.append(&mut lock(&self.runner.uncleaned));
+                    }
+                    left.retain(|one| self.kinds.contains(&one.kind));
+                    self.cleaning.extend(self.runner.clean_up(left));
                 }
                 self.steps.rescued(now(), answer);
             }
@@ -429,6 +443,8 @@ struct Runner {
     audience: Audience,
     inbox: Arc<Inbox>,
     line: Arc<Line>,
+    /// What dead workers left, and could not be ended yet.
+    uncleaned: Arc<Mutex<Vec<Rescued>>>,
     /// The time limit of jobs that have none of their own.
     default_limit: Arc<Mutex<Option<Duration>>>,
 }
@@ -444,30 +460,34 @@ impl Runner {
 
     /// Ends what the lost attempts of jobs left that will not run again: nobody else will come to it.
     /// On a thread of its own, for it may take seconds, and the leases have to be renewed meanwhile.
-    fn clean_up_after(&self, rescued: &[Rescued]) -> Option<JoinHandle<()>> {
-        let ended: Vec<Rescued> =
-            rescued.iter().filter(|rescued| rescued.state.is_terminal()).cloned().collect();
-        if ended.is_empty() {
+    /// What will not end, or finds no thread, is tried again later; and by others when this process
+    /// is gone.
+    fn clean_up(&self, left: Vec<Rescued>) -> Option<JoinHandle<()>> {
+        if left.is_empty() {
             return None;
         }
-        let handlers = Arc::clone(&self.handlers);
-        // If there is no thread to be had, or this process dies, the store has others clean up.
-        let store = Arc::clone(&self.store);
-        let cleaning = std::thread::Builder::new().name("queuectl-clean".into()).spawn(move || {
-            for Rescued { lease, kind, lost_from, .. } in ended {
-                if let Some(handler) = handlers.get(&kind) {
-                    let before = Token(lease.token.0 + 1);
-                    let cleaned = catch_unwind(AssertUnwindSafe(|| {
-                        handler.clean_up(lease.key, lost_from, before)
-                    }));
-                    if matches!(cleaned, Ok(Ok(()))) {
-                        // If this fails, it is cleaned up once more.
-                        let _ = store.cleaned(&[lease]);
-                    }
-                }
-            }
-        });
+        let (this, again) = (self.clone(), left.clone());
+        let cleaning = std::thread::Builder::new()
+            .name("queuectl-clean".into())
+            .spawn(move || left.into_iter().for_each(|one| this.clean_up_one(one)));
+        if cleaning.is_err() {
+            lock(&self.uncleaned).extend(again);
+        }
         cleaning.ok()
+    }
+
+    fn clean_up_one(&self, left: Rescued) {
+        let Some(handler) = self.handlers.get(&left.kind) else {
+            return;
+        };
+        let before = Token(left.lease.token.0 + 1);
+        let cleaned = catch_unwind(AssertUnwindSafe(|| {
+            handler.clean_up(left.lease.key, left.lost_from, before)
+        }));
+        let told = matches!(cleaned, Ok(Ok(()))) && self.store.cleaned(&[left.lease]).is_ok();
+        if !told {
+            lock(&self.uncleaned).push(left);
+        }
     }
 
     fn run(&self, job: &Claimed, signal: Arc<StopSignal>) {
@@ -476,7 +496,9 @@ impl Runner {
         let limit = job.timeout.or_else(|| *lock(&self.default_limit));
         let (started_at, began) = (self.clock.now(), self.clock.boot());
         let context = Context::new(Arc::clone(&self.clock), job, limit, signal, progress);
-        if context.stop_requested().is_some() {
+        let told = context.stop_requested();
+        // One whose time is over before it has begun has spent its attempt.
+        if told.is_some_and(|cause| cause != StopCause::TimedOut) {
             // It was told to end while it stood in line. If its lease is lost, another worker may
             // be running it by now.
             self.inbox.put(|news| news.unbegun.push(job.lease));

@@ -166,7 +166,7 @@ fn use_it(path: &Path) -> Vec<String> {
     note("workers", store.workers().err().map(said));
     note("settings", store.settings().err().map(said));
     note("enqueue", store.enqueue(&[NewJob::new("work", &()).unwrap()]).err().map(said));
-    note("rescue", store.rescue().err().map(said));
+    note("rescue", store.rescue(&[]).err().map(said));
     let workers = register(&store);
     if let Ok(workers) = &workers {
         note("claim", claim(&store, workers, &[]).err().map(said));

@@ -171,6 +171,7 @@ macro_rules! conformance_cases {
                 every_watch_is_called
             }
             rescue: {
+                leftovers_are_told_to_those_who_can_clean_up_after_the_kind
                 what_ended_jobs_have_left_is_told_until_it_is_cleaned
                 what_a_dead_worker_had_not_begun_is_given_back
                 an_ended_lease_spends_the_attempt_begun_or_not

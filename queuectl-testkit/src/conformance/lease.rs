@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use queuectl_core::store::{Orders, Registration, StopMode, Verdict};
 use queuectl_core::{Cause, State, StoreError, Token, WorkerKey};
 
-use super::trial::{LEASE, Trial, id, job, name, named, newer, register, secs, settlement};
+use super::trial::{LEASE, Trial, id, job, kinds, name, named, newer, register, secs, settlement};
 
 const TEN_YEARS_MS: i64 = 10 * 365 * 86_400 * 1000;
 
@@ -112,8 +112,8 @@ pub fn a_holder_keeps_its_job_while_it_renews(t: &mut Trial) {
     for _ in 0..20 {
         t.advance(LEASE - secs(1));
         assert_eq!(store.renew(&[worker, thief], LEASE).unwrap(), Orders::default());
-        assert_eq!(store.rescue().unwrap(), []);
-        assert_eq!(other.rescue().unwrap(), []);
+        assert_eq!(store.rescue(&kinds()).unwrap(), []);
+        assert_eq!(other.rescue(&kinds()).unwrap(), []);
         t.claim_none(thief);
     }
     assert_eq!(t.job(&id).worker, Some(worker));
@@ -128,8 +128,8 @@ pub fn no_step_of_the_wall_clock_ends_a_lease(t: &mut Trial) {
     let thief = register(other.as_ref(), 1)[0];
     for step in [TEN_YEARS_MS, -2 * TEN_YEARS_MS, TEN_YEARS_MS, 1, -3_600_000] {
         t.clock().step_wall(step);
-        assert_eq!(store.rescue().unwrap(), []);
-        assert_eq!(other.rescue().unwrap(), []);
+        assert_eq!(store.rescue(&kinds()).unwrap(), []);
+        assert_eq!(other.rescue(&kinds()).unwrap(), []);
         t.claim_none(thief);
         assert_eq!(t.store().orders(&[worker]).unwrap(), Orders::default());
         let workers = store.workers().unwrap();

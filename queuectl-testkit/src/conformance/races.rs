@@ -8,7 +8,7 @@ use queuectl_core::store::{Cancelled, Queues, StopMode, Verdict};
 use queuectl_core::{Event, State, Store, StoreError};
 
 use super::trial::{
-    LEASE, Trial, all_jobs, claim_from, job, name, named, register, secs, settlement,
+    LEASE, Trial, all_jobs, claim_from, job, kinds, name, named, register, secs, settlement,
 };
 
 const ROUNDS: usize = 30;
@@ -64,7 +64,7 @@ pub fn a_settlement_and_a_rescue_happen_in_one_order(t: &mut Trial) {
         t.advance(LEASE + secs(1));
         let done = [settlement(claimed.lease, Verdict::Complete { result: None }, t.now())];
         let (settled, rescued) =
-            race(|| store.exchange(&done, None).unwrap(), || other.rescue().unwrap());
+            race(|| store.exchange(&done, None).unwrap(), || other.rescue(&kinds()).unwrap());
         if rescued.iter().all(|one| one.lease != claimed.lease) {
             assert_eq!(settled.refused, []);
             assert_eq!(t.state(&id), State::Completed);

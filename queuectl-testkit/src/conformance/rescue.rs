@@ -6,7 +6,7 @@ use std::thread;
 use queuectl_core::store::{Orders, Rescued, Settlement, Verdict};
 use queuectl_core::{Cause, State, Token};
 
-use super::trial::{LEASE, Trial, id, job, json, named, register, secs, settlement};
+use super::trial::{LEASE, Trial, id, job, json, kinds, name, named, register, secs, settlement};
 
 pub fn a_job_is_freed_when_its_lease_has_ended(t: &mut Trial) {
     let id = t.enqueue(job());
@@ -16,7 +16,7 @@ pub fn a_job_is_freed_when_its_lease_has_ended(t: &mut Trial) {
     assert_eq!(t.rescue(), []);
     assert_eq!(t.state(&id), State::Processing);
     t.advance(secs(2));
-    let rescued = t.store().rescue().unwrap();
+    let rescued = t.store().rescue(&kinds()).unwrap();
     let expected = Rescued {
         lease: claimed.lease,
         worker,
@@ -145,9 +145,9 @@ pub fn another_process_frees_the_jobs_of_a_dead_one(t: &mut Trial) {
     };
     let id = t.enqueue(job());
     t.claim_one(t.worker());
-    assert_eq!(other.rescue().unwrap(), []);
+    assert_eq!(other.rescue(&kinds()).unwrap(), []);
     t.advance(LEASE + secs(1));
-    assert_eq!(other.rescue().unwrap().len(), 1);
+    assert_eq!(other.rescue(&kinds()).unwrap().len(), 1);
     assert_eq!(t.state(&id), State::Pending);
 }
 
@@ -192,7 +192,7 @@ pub fn workers_of_a_process_that_is_gone_are_freed_after_reopening(t: &mut Trial
         lost_from: claimed.lease.token,
         state: State::Pending,
     };
-    assert_eq!(t.store().rescue().unwrap(), [expected]);
+    assert_eq!(t.store().rescue(&kinds()).unwrap(), [expected]);
 }
 
 /// A worker holds many short jobs and dies of the first. Those that stood behind it have not begun:
@@ -246,7 +246,7 @@ pub fn what_ended_jobs_have_left_is_told_until_it_is_cleaned(t: &mut Trial) {
     let Some(other) = t.another_handle().filter(|_| t.knows_death()) else {
         return;
     };
-    assert_eq!(other.rescue().unwrap(), [], "its process lives");
+    assert_eq!(other.rescue(&kinds()).unwrap(), [], "its process lives");
     drop(other);
     if !t.reopen() {
         return;
@@ -255,6 +255,19 @@ pub fn what_ended_jobs_have_left_is_told_until_it_is_cleaned(t: &mut Trial) {
     t.store().cleaned(&[held[0].lease, settled.lease]).unwrap();
     t.reopen();
     assert_eq!(told(t), []);
+}
+
+/// A program that has no handler for a kind cannot end what its jobs have left. It may free them, and
+/// leaves the rest to others.
+pub fn leftovers_are_told_to_those_who_can_clean_up_after_the_kind(t: &mut Trial) {
+    t.enqueue(job().max_retries(0));
+    let held = t.claim_one(t.worker());
+    t.advance(LEASE + secs(1));
+    let freed = t.store().rescue(&[]).unwrap();
+    assert_eq!(freed.iter().map(|one| one.state).collect::<Vec<_>>(), [State::Dead]);
+    assert_eq!(t.store().rescue(&[name("other")]).unwrap(), []);
+    assert_eq!(t.rescue(), [(held.lease.key, State::Dead)], "it is free for who can");
+    assert_eq!(t.rescue(), [], "he is at it");
 }
 
 /// A lease may end while its process lives on and begins what it holds: then all of it counts.
@@ -288,7 +301,7 @@ pub fn many_rescuers_free_each_job_once(t: &mut Trial) {
             let (store, start) = (Arc::clone(&handles[number % 2]), &start);
             move || {
                 start.wait();
-                store.rescue().unwrap().len()
+                store.rescue(&kinds()).unwrap().len()
             }
         };
         let rescuers: Vec<_> = (0..8).map(|number| scope.spawn(rescue(number))).collect();
@@ -315,7 +328,7 @@ pub fn a_rescue_and_a_renewal_happen_in_one_order(t: &mut Trial) {
             });
             let rescuer = scope.spawn(|| {
                 start.wait();
-                other.rescue().unwrap()
+                other.rescue(&kinds()).unwrap()
             });
             (renewer.join().unwrap(), rescuer.join().unwrap())
         });

@@ -198,7 +198,7 @@ impl Trial {
     pub(super) fn rescue(&self) -> Vec<(JobKey, State)> {
         let mut rescued: Vec<_> = self
             .store()
-            .rescue()
+            .rescue(&kinds())
             .expect("rescuing")
             .iter()
             .map(|one| (one.lease.key, one.state))
@@ -313,8 +313,13 @@ pub(super) fn claim_from(
     workers: &[(WorkerKey, usize)],
     queues: &Queues,
 ) -> Exchanged {
-    let request = ClaimRequest { workers, queues, kinds: &[name("work"), name("other")] };
+    let request = ClaimRequest { workers, queues, kinds: &kinds() };
     store.exchange(settle, Some(&request)).expect("an exchange succeeds")
+}
+
+/// The kinds that the trial's workers can run, and clean up after.
+pub(super) fn kinds() -> [Name; 2] {
+    [name("work"), name("other")]
 }
 
 /// A job that the trial's workers can run.

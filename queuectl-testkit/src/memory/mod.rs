@@ -195,8 +195,8 @@ impl Store for MemoryStore {
         lock(&self.shared.data).begin(lease);
     }
 
-    fn rescue(&self) -> Result<Vec<Rescued>, StoreError> {
-        self.write_if(|data, now| data.rescue(&self.process, now), |freed| !freed.is_empty())
+    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
+        self.write_if(|data, now| data.rescue(&self.process, kinds, now), |freed| !freed.is_empty())
     }
 
     fn cleaned(&self, leases: &[Lease]) -> Result<(), StoreError> {

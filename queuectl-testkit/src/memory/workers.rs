@@ -5,7 +5,7 @@ use std::time::Duration;
 use queuectl_core::store::{
     Orders, Progress, Registration, Rescued, Settlement, StopMode, Verdict,
 };
-use queuectl_core::{Cause, Event, JobKey, Lease, Report, State, StoreError, WorkerKey};
+use queuectl_core::{Cause, Event, JobKey, Lease, Name, Report, State, StoreError, WorkerKey};
 
 use super::data::{Data, Now, Record, Worker};
 
@@ -84,7 +84,12 @@ impl Data {
         Ok(())
     }
 
-    pub(super) fn rescue(&mut self, process: &str, now: &Now) -> Result<Vec<Rescued>, StoreError> {
+    pub(super) fn rescue(
+        &mut self,
+        process: &str,
+        kinds: &[Name],
+        now: &Now,
+    ) -> Result<Vec<Rescued>, StoreError> {
         let dead: Vec<WorkerKey> = self
             .workers
             .iter()
@@ -92,8 +97,10 @@ impl Data {
             .map(|(key, _)| *key)
             .collect();
         let mut rescued = Vec::new();
-        for (left, cleaner) in self.leftovers.values_mut().filter(|(_, cleaner)| cleaner.is_none())
-        {
+        let free = |(left, cleaner): &&mut (Rescued, Option<String>)| {
+            cleaner.is_none() && kinds.contains(&left.kind)
+        };
+        for (left, cleaner) in self.leftovers.values_mut().filter(free) {
             *cleaner = Some(process.to_owned());
             rescued.push(left.clone());
         }
@@ -107,8 +114,9 @@ impl Data {
                 self.settle(&given_back, now)?;
             } else if let Some(record) = self.jobs.get_mut(&key) {
                 let lost = record.lose(now)?;
+                let cleans = lost.as_ref().is_some_and(|lost| kinds.contains(&lost.kind));
                 rescued.extend(lost);
-                self.note_leftovers(key, Some(process));
+                self.note_leftovers(key, cleans.then_some(process));
             }
         }
         self.workers.retain(|key, _| !dead.contains(key));

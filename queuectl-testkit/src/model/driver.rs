@@ -276,7 +276,7 @@ impl Driver {
     }
 
     fn rescue(&mut self, who: Who) -> Result<Answer, StoreError> {
-        let told = self.store(who).rescue()?;
+        let told = self.store(who).rescue(&[text(KINDS[0]), text(KINDS[1])])?;
         let ended = told.iter().filter(|one| one.state.is_terminal());
         self.store(who).cleaned(&ended.map(|one| one.lease).collect::<Vec<_>>())?;
         let holder = |one: &queuectl_core::store::Rescued| match one.state.is_terminal() {

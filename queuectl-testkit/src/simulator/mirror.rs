@@ -147,8 +147,8 @@ impl Mirror {
         by.model.deregister(&self.keys(keys))
     }
 
-    pub(super) fn rescue(&self, by: &Handle) -> Answer<Vec<Rescued>> {
-        let (mut real, mut model) = (by.real.rescue()?, by.model.rescue()?);
+    pub(super) fn rescue(&self, by: &Handle, kinds: &[Name]) -> Answer<Vec<Rescued>> {
+        let (mut real, mut model) = (by.real.rescue(kinds)?, by.model.rescue(kinds)?);
         for one in &mut model {
             one.lease = self.back(one.lease);
             one.worker = self.workers_back.get(&one.worker).copied().unwrap_or(one.worker);

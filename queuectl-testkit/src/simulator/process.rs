@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use queuectl_core::store::{ClaimRequest, Orders, Queues, Registration, StopMode};
+use queuectl_core::store::{ClaimRequest, Orders, Queues, Registration, Rescued, StopMode};
 use queuectl_core::worker::action::{Action, Notice};
 use queuectl_core::worker::step::{Plan, Steps, left};
 use queuectl_core::{
@@ -95,14 +95,20 @@ impl Mode {
 }
 
 impl Process {
-    pub(super) fn new(number: usize, plan: Plan, queues: Queues, env: &Env) -> Self {
+    pub(super) fn new(
+        number: usize,
+        plan: Plan,
+        queues: Queues,
+        kinds: &[&str],
+        env: &Env,
+    ) -> Self {
         let now = env.now();
         Process {
             number,
             handle: env.mirror.handle(),
             plan,
             queues,
-            kinds: ["quick", "work", "shell"].map(kind).to_vec(),
+            kinds: kinds.iter().map(|text| kind(text)).collect(),
             steps: Steps::new(plan, now),
             line: VecDeque::new(),
             running: Vec::new(),
@@ -363,13 +369,13 @@ impl Process {
                     Mode::Lie => &Mode::Failure(Why::Unknown),
                     mode => mode,
                 };
-                let answer = mode.ask(|| mirror.rescue(by));
+                let answer = mode.ask(|| mirror.rescue(by, &self.kinds));
                 if answer.as_ref().is_ok_and(|rescued| !rescued.is_empty()) {
                     env.changed = true;
                 }
                 Box::new(move |this, env| {
                     let rescued = answer.as_ref().map_or(&[][..], |rescued| rescued);
-                    for one in rescued.iter().filter(|one| one.state.is_terminal()) {
+                    for one in rescued.iter().filter(|one| this.cleans(one)) {
                         env.witness.cleaned(one.lease.key, one.lost_from, one.lease.token);
                         if env.dice.once_in(8) {
                             // What it says of it is lost.
@@ -450,6 +456,11 @@ impl Process {
             }
             other => panic!("{other:?} is no call of the store"),
         }
+    }
+
+    /// Whether it is this process's to end what is left of a job.
+    fn cleans(&self, rescued: &Rescued) -> bool {
+        rescued.state.is_terminal() && self.kinds.contains(&rescued.kind)
     }
 
     fn knows(&self, lease: Lease) -> bool {

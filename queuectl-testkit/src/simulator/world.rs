@@ -196,10 +196,16 @@ impl World {
             1 => Queues::Only(vec![kind("default")]),
             _ => Queues::All,
         };
+        // A program may have handlers for some kinds only, and leave the rest to others.
+        let kinds: &[&str] = match dice.roll(4) {
+            0 if !to_stay => &["quick", "work"],
+            1 if !to_stay => &["shell"],
+            _ => &["quick", "work", "shell"],
+        };
         self.begun += 1;
         let number = self.begun;
         self.env.story(|| format!("process {number} begins: {plan:?}, {queues:?}"));
-        self.processes.push(Process::new(number, plan, queues, &self.env));
+        self.processes.push(Process::new(number, plan, queues, kinds, &self.env));
     }
 
     /// What nobody has asked for.
