@@ -35,8 +35,8 @@ pub(super) struct Process {
     queues: Queues,
     kinds: Vec<Name>,
     steps: Steps,
-    /// Claimed, and waiting for a thread.
-    line: VecDeque<Claimed>,
+    /// Claimed, and waiting for a thread; and whether it was told to end meanwhile.
+    line: VecDeque<(Claimed, bool)>,
     running: Vec<Running>,
     /// What the threads have to tell to the steps, which hear it between two calls.
     inbox: Vec<News>,
@@ -178,6 +178,7 @@ impl Process {
                 continue;
             }
             self.fenced = true;
+            self.line.iter_mut().for_each(|(_, told)| *told = true);
             let leases: Vec<_> = self.running.iter().map(|one| one.job.lease).collect();
             for lease in leases {
                 self.tell(lease, &StopCause::LeaseLost, env);
@@ -265,11 +266,11 @@ impl Process {
             }
             Action::Tell(notice) => note(&notice, env),
             Action::Start(jobs) => {
-                self.line.extend(jobs);
+                self.line.extend(jobs.into_iter().map(|job| (job, false)));
                 self.begin(env);
             }
             Action::Recall => {
-                let leases: Vec<_> = self.line.drain(..).map(|job| job.lease).collect();
+                let leases: Vec<_> = self.line.drain(..).map(|(job, _)| job.lease).collect();
                 env.tally.add("a job given back because it did not begin", leases.len() as u64);
                 self.steps.recalled(env.wall(), &leases);
             }
@@ -464,7 +465,7 @@ impl Process {
     }
 
     fn knows(&self, lease: Lease) -> bool {
-        self.line.iter().any(|job| job.lease == lease)
+        self.line.iter().any(|(job, _)| job.lease == lease)
             || self.running.iter().any(|one| one.job.lease == lease)
     }
 
@@ -477,9 +478,9 @@ impl Process {
     /// Gives free threads something to do.
     fn begin(&mut self, env: &mut Env) {
         while self.running.len() < self.plan.workers
-            && let Some(job) = self.line.pop_front()
+            && let Some((job, told)) = self.line.pop_front()
         {
-            if self.fenced {
+            if self.fenced || told {
                 env.tally.count("a job given back because it did not begin");
                 let wall = env.wall();
                 self.inbox.push(Box::new(move |steps| steps.unbegun(wall, job.lease)));
@@ -522,6 +523,9 @@ impl Process {
         let now = env.now();
         // A handler that listens is quick: what is left of the lease is enough for it.
         let reaction = env.dice.time((self.plan.lease / 12).as_millis() as u64);
+        if let Some((_, told)) = self.line.iter_mut().find(|(job, _)| job.lease == lease) {
+            *told = true;
+        }
         if let Some(one) = self.running.iter_mut().find(|one| one.job.lease == lease)
             && (one.told.is_none() || *cause == StopCause::LeaseLost)
         {
