@@ -49,6 +49,7 @@ impl Why {
 
 /// The kinds of faults, in the order of their switches.
 const KINDS: usize = 10;
+const DEATH: usize = 6;
 
 /// Which faults this run has.
 #[derive(Debug)]
@@ -65,6 +66,11 @@ impl Faults {
         Faults { on: [false; KINDS] }
     }
 
+    /// Whether processes die of what they do.
+    pub(super) fn deadly(&self) -> bool {
+        self.on[DEATH]
+    }
+
     /// What happens to the next call, by a process whose lease lasts so long.
     pub(super) fn next(&self, dice: &mut Dice, lease: Duration) -> Option<Fault> {
         let kind = dice.index(KINDS);
@@ -79,7 +85,7 @@ impl Faults {
             2 => Fault::Before(Why::Io),
             3 => Fault::Before(Why::Unknown),
             4 | 5 => Fault::After,
-            6 => {
+            DEATH => {
                 // A process costs more to begin than any other fault.
                 if !dice.once_in(4) {
                     return None;

@@ -129,6 +129,11 @@ impl Process {
         !self.running.is_empty()
     }
 
+    /// Whether jobs stand in line behind those that run.
+    pub(super) fn has_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
     pub(super) fn workers(&self) -> impl Iterator<Item = WorkerKey> {
         self.steps.workers().iter().copied()
     }

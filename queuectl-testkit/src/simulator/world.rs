@@ -145,6 +145,14 @@ impl World {
         }
         let index = self.env.dice.pick(&ready);
         match self.processes[index].act(&mut self.env) {
+            // A job that kills its worker while others stand behind it.
+            Fate::Lives
+                if self.env.faults.deadly()
+                    && self.processes[index].has_line()
+                    && self.env.dice.once_in(8) =>
+            {
+                self.processes.swap_remove(index).die(&mut self.env);
+            }
             Fate::Lives => {}
             Fate::Ends => drop(self.processes.swap_remove(index)),
             Fate::Dies => self.processes.swap_remove(index).die(&mut self.env),
