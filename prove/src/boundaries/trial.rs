@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::verbs::{ALWAYS, Verb};
 use crate::health;
-use crate::tracer::{self, Call, Ended, Entry, Exit, Hook, Kind, Program, Run, Tracee};
+use crate::tracer::{self, Call, Ended, Hook, Kind, NoHook, Program, Run, Tracee};
 
 /// How long a command may take before it hangs. SQLite itself waits for five seconds for a lock, and
 /// a command may wait more than once.
@@ -44,7 +44,7 @@ impl<'a> Bench<'a> {
         let trial = Trial { verb, queuectl, folder: bench.template.clone() };
         std::fs::create_dir_all(trial.disk())?;
         for args in verb.before {
-            let (run, said) = trial.run(args, &mut Untouched)?;
+            let (run, said) = trial.run(args, &mut NoHook)?;
             if run.ended != [Some(Ended::Exited(0))] {
                 let what = format!("{}: cannot make the store: {args:?}: {said:?}", verb.name);
                 return Err(io::Error::other(what));
@@ -125,7 +125,7 @@ impl Trial<'_> {
 
     /// Says the verb again, without interference, and tells what is wrong then.
     pub(crate) fn again(&self) -> io::Result<Vec<String>> {
-        let (run, said) = self.run_verb(&mut Untouched)?;
+        let (run, said) = self.run_verb(&mut NoHook)?;
         let mut wrong = self.examine(&said);
         let ended = run.ended.first().copied().flatten();
         if !matches!(ended, Some(Ended::Exited(code)) if self.verb.again.contains(&code)) {
@@ -192,20 +192,6 @@ pub(crate) fn matters(tracee: &Tracee, call: &Call, folder: &Path) -> bool {
                 && (path == folder.join("out") || path == folder.join("err"));
             tells || path.starts_with(folder.join("disk"))
         })
-}
-
-struct Untouched;
-
-impl Hook for Untouched {
-    fn wants(&self, _: Kind) -> bool {
-        false
-    }
-    fn entry(&mut self, _: &Tracee, _: &Call) -> Entry {
-        Entry::Go
-    }
-    fn exit(&mut self, _: &Tracee, _: &Call, _: i64) -> Exit {
-        Exit::Go
-    }
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {

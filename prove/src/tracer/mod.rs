@@ -153,7 +153,7 @@ pub(crate) fn obstacle() -> Option<String> {
 }
 
 /// Lets everything go on.
-struct NoHook;
+pub(crate) struct NoHook;
 
 impl Hook for NoHook {
     fn wants(&self, _: Kind) -> bool {

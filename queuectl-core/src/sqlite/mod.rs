@@ -213,7 +213,9 @@ impl Store for SqliteStore {
             let claimed = claim::claim(tx, request)?;
             Ok(Exchanged { refused, claimed, next_due: claim::next_due(tx)? })
         })?;
-        if let Some(life) = self.life().as_mut() {
+        if !settle.is_empty()
+            && let Some(life) = self.life().as_mut()
+        {
             life.notes().ended(settle.iter().map(|settlement| settlement.lease));
         }
         Ok(exchanged)
