@@ -7,12 +7,12 @@ test:
     cargo test --workspace
 
 # Breaks everything in every way that is known, for some minutes: one scoreboard, and an error if a
-# promise was broken. `just prove --save docs/reliability.md` keeps it.
+# promise was broken. `just prove --save docs/reliability.md` keeps each figure as it comes.
 prove *ARGS:
     cargo build --release -p queuectl-cli -p prove
     target/release/prove all {{ARGS}}
 
-# The same for some hours.
+# The same for some hours; `just prove-long storm power` runs only these.
 prove-long *ARGS:
     just prove --long {{ARGS}}
 

@@ -19,10 +19,10 @@ const SEEN_PER_THOUSAND: u64 = 10;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
     /// How many worlds
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Steps in each, before it comes to rest
-    #[arg(long, default_value_t = STEPS)]
+    #[arg(long, default_value_t = STEPS, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// The first seed
     #[arg(long, default_value_t = 1)]

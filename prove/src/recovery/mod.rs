@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
     /// How many workers are killed to measure how soon their jobs run again
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// How many of them at a time
     #[arg(long, default_value_t = 3)]

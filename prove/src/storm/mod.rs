@@ -45,7 +45,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(180);
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
     /// How many processes to kill
-    #[arg(long, default_value_t = 3_000)]
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
     kills: u64,
     /// Decides who is killed when, as far as the machine lets it
     #[arg(long, default_value_t = 1)]
