@@ -82,7 +82,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// delay was asked for. A job whose cancellation was requested is cancelled by every verdict but
     /// [`Verdict::Complete`], which is stronger and takes the request back. A report that says more
     /// than "succeeded" becomes part of the attempt history. The last `after` job that completes makes
-    /// its dependents pending.
+    /// its dependents pending. Settlements in the order of their jobs' numbers are applied fastest.
     ///
     /// *Claiming* first makes due jobs claimable, then gives each worker at most as many jobs as it
     /// asks for, by priority, then in order of enqueueing, from queues that are not paused, of the

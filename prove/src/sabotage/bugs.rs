@@ -80,11 +80,10 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                "    for (key, lane) in next_in_line(tx, &lanes, wanted)? {",
-                r#"    let chosen = next_in_line(tx, &lanes, wanted)?;
+                "    let next = next_in_line(tx, &lanes, wanted)?;",
+                r#"    let next = next_in_line(tx, &lanes, wanted)?;
     tx.execute("COMMIT", [])?;
-    tx.execute("BEGIN IMMEDIATE", [])?;
-    for (key, lane) in chosen {"#,
+    tx.execute("BEGIN IMMEDIATE", [])?;"#,
             ),
             (
                 "queuectl-core/src/sqlite/transaction.rs",
@@ -191,17 +190,17 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#""SELECT lane, has_dependents, attempts, worker FROM queuectl_job
-             WHERE key = ?1 AND token = ?2 AND state = 2""#,
-                r#""SELECT lane, has_dependents, attempts, worker FROM queuectl_job
-             WHERE key = ?1 AND ?2 >= 0 AND state = 2""#,
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2""#,
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND ?3 >= 0 AND state = 2""#,
             ),
             (
                 "queuectl-core/src/sqlite/settle.rs",
                 r#"cancel_reason = NULL
-             WHERE key = ?1 AND token = ?2 AND state = 2"#,
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2"#,
                 r#"cancel_reason = NULL
-             WHERE key = ?1 AND ?2 >= 0 AND state = 2"#,
+             WHERE key BETWEEN ?1 AND ?2 AND ?3 >= 0 AND state = 2"#,
             ),
         ],
     },
@@ -256,12 +255,32 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#"worker FROM queuectl_job
-             WHERE key = ?1 AND token = ?2 AND state = 2""#,
-                r#"worker FROM queuectl_job
-             WHERE key = ?1 AND token = ?2 AND state IN (2, 3)""#,
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2""#,
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state IN (2, 3)""#,
             ),
         ],
+    },
+    Bug {
+        name: "run-over-a-gap",
+        breaks: "nobody but the claimed jobs is claimed",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/claim.rs",
+            "next.key.0 == self.key.0 + 1 && next.worker == self.worker",
+            "next.key.0 > self.key.0 && next.worker == self.worker",
+        )],
+    },
+    Bug {
+        name: "run-of-unlike-settlements",
+        breaks: "each settlement counts as it was given",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/settle.rs",
+            "        && bare(settlement)\n        && bare(next)",
+            "        && bare(settlement)",
+        )],
     },
     Bug {
         name: "numbers-are-used-again",
@@ -514,8 +533,8 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                "token = ?2, attempts = ?3, worker = ?4",
-                "token = ?2, attempts = ?3 - 1, worker = ?4",
+                "token = token + 1, attempts = attempts + 1,",
+                "token = token + 1,",
             ),
             (
                 "queuectl-core/src/sqlite/settle.rs",
@@ -616,7 +635,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                r#"        tx.moved(lane.lane, from, State::Processing);
+                r#"            tx.moved(pick.lane.lane, row::state(row, 0)?, State::Processing);
 "#,
                 "",
             ),

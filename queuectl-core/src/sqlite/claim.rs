@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::CachedStatement;
+use rusqlite::{CachedStatement, Row};
 
 use super::catalogue::Lane;
 use super::row;
@@ -36,10 +36,15 @@ pub(super) fn claim(
     let lanes: Vec<Lane> = tx.catalogue.lanes().iter().filter(served).cloned().collect();
     let mut takers =
         workers.iter().flat_map(|&(worker, wanted)| std::iter::repeat_n(worker, wanted));
+    let next = next_in_line(tx, &lanes, wanted)?;
+    let taken: Vec<_> = next
+        .into_iter()
+        .zip(&mut takers)
+        .map(|((key, lane), worker)| Pick { key, lane: &lanes[lane], worker })
+        .collect();
     let mut take = Take::prepare(tx)?;
-    for (key, lane) in next_in_line(tx, &lanes, wanted)? {
-        let Some(worker) = takers.next() else { break };
-        claimed.push(take.job(tx, key, &lanes[lane], worker)?);
+    for run in taken.chunk_by(Pick::is_followed_by) {
+        take.run(tx, run, &mut claimed)?;
     }
     Ok(claimed)
 }
@@ -77,7 +82,21 @@ fn next_in_line(
     Ok(next.into_iter().map(|(_, key, lane)| (JobKey(key), lane)).collect())
 }
 
-/// The statements that take a job, prepared once for all jobs of a claim.
+/// A job that is given to a worker.
+struct Pick<'a> {
+    key: JobKey,
+    lane: &'a Lane,
+    worker: WorkerKey,
+}
+
+impl Pick<'_> {
+    /// Whether one statement can give both: jobs that were added together are claimed together.
+    fn is_followed_by(&self, next: &Self) -> bool {
+        next.key.0 == self.key.0 + 1 && next.worker == self.worker
+    }
+}
+
+/// The statements that take a run of jobs, prepared once for all runs of a claim.
 struct Take<'a> {
     read: CachedStatement<'a>,
     mark: CachedStatement<'a>,
@@ -88,46 +107,50 @@ impl<'a> Take<'a> {
         let read = tx.prepare(
             "SELECT state, token, attempts, max_attempts, name, payload, timeout_ms, backoff,
                     lost_from
-             FROM queuectl_job WHERE key = ?1",
+             FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
         let mark = tx.prepare(
-            "UPDATE queuectl_job
-             SET state = 2, claim_rank = NULL, token = ?2, attempts = ?3, worker = ?4,
-                 started_at = ?5, updated_at = ?5
-             WHERE key = ?1",
+            "UPDATE queuectl_job NOT INDEXED
+             SET state = 2, claim_rank = NULL, token = token + 1, attempts = attempts + 1,
+                 worker = ?3, started_at = ?4, updated_at = ?4
+             WHERE key BETWEEN ?1 AND ?2",
         )?;
         Ok(Take { read, mark })
     }
 
-    fn job(
+    fn run(
         &mut self,
         tx: &mut Tx<'_>,
-        key: JobKey,
-        lane: &Lane,
-        worker: WorkerKey,
-    ) -> Result<Claimed, StoreError> {
-        let (from, claimed) = self.read.query_row([key.0], |row| {
-            let lease = Lease { key, token: Token(row.get::<_, i64>(1)? + 1) };
-            let (queue, kind) = (lane.queue.clone(), lane.kind.clone());
-            let id = row::id(row, key, 4)?;
-            let mut claimed = Claimed::new(lease, worker, id, queue, kind, row::json(row, 5)?);
-            claimed.attempt = row.get::<_, u32>(2)? + 1;
-            claimed.max_attempts = row.get(3)?;
-            claimed.timeout = row::optional_duration(row, 6)?;
-            claimed.backoff = row::optional_backoff(row, 7)?;
-            claimed.lost_from = row.get::<_, Option<i64>>(8)?.map(Token);
-            Ok((row::state(row, 0)?, claimed))
-        })?;
-        self.mark.execute((
-            key.0,
-            claimed.lease.token.0,
-            claimed.attempt,
-            worker.0,
-            tx.now.as_millis(),
-        ))?;
-        tx.moved(lane.lane, from, State::Processing);
-        Ok(claimed)
+        run: &[Pick<'_>],
+        claimed: &mut Vec<Claimed>,
+    ) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return Ok(());
+        };
+        let mut rows = self.read.query((first.key.0, last.key.0))?;
+        for pick in run {
+            let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            claimed.push(read(row, pick)?);
+            tx.moved(pick.lane.lane, row::state(row, 0)?, State::Processing);
+        }
+        drop(rows);
+        self.mark.execute((first.key.0, last.key.0, first.worker.0, tx.now.as_millis()))?;
+        Ok(())
     }
+}
+
+/// The job as its worker is given it: with the attempt that it spends.
+fn read(row: &Row<'_>, pick: &Pick<'_>) -> rusqlite::Result<Claimed> {
+    let lease = Lease { key: pick.key, token: Token(row.get::<_, i64>(1)? + 1) };
+    let (queue, kind) = (pick.lane.queue.clone(), pick.lane.kind.clone());
+    let id = row::id(row, pick.key, 4)?;
+    let mut claimed = Claimed::new(lease, pick.worker, id, queue, kind, row::json(row, 5)?);
+    claimed.attempt = row.get::<_, u32>(2)? + 1;
+    claimed.max_attempts = row.get(3)?;
+    claimed.timeout = row::optional_duration(row, 6)?;
+    claimed.backoff = row::optional_backoff(row, 7)?;
+    claimed.lost_from = row.get::<_, Option<i64>>(8)?.map(Token);
+    Ok(claimed)
 }
 
 /// Makes claimable what has become due, by either clock: a thousand jobs at most, so that a claim does

@@ -1,6 +1,6 @@
 //! Adding jobs.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::error::is_duplicate;
 use super::row;
@@ -19,10 +19,15 @@ pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>,
     if jobs.len() > BATCH_LEN_MAX {
         return Err(StoreError::BatchTooLarge { len: jobs.len() });
     }
-    jobs.iter().map(|job| insert(tx, job)).collect()
+    let mut statement = tx.prepare(INSERT)?;
+    jobs.iter().map(|job| insert(tx, &mut statement, job)).collect()
 }
 
-fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
+fn insert(
+    tx: &mut Tx<'_>,
+    statement: &mut CachedStatement<'_>,
+    job: &NewJob,
+) -> Result<Enqueued, StoreError> {
     // Nobody else writes meanwhile, so a look is enough; the unique index is the guard.
     if let Some(unique_key) = &job.unique_key
         && let Some(living) = living(tx, unique_key)?
@@ -54,27 +59,24 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
         Some(JobId::Chosen(name)) => (None, Some(name.as_str())),
     };
     let retries = job.max_retries.unwrap_or(tx.catalogue.settings().max_retries);
-    let inserted = tx.execute(
-        INSERT,
-        params![
-            key,
-            row::code(state),
-            lane,
-            claim_rank,
-            job.priority,
-            retries.saturating_add(1),
-            tx.now.as_millis(),
-            run_at.as_millis(),
-            run_boot,
-            i64::try_from(parents.len()).unwrap_or(i64::MAX),
-            name,
-            job.unique_key,
-            job.timeout.map(row::millis),
-            job.backoff.as_ref().map(ToString::to_string),
-            row::tags_text(&job.tags),
-            job.payload.as_str(),
-        ],
-    );
+    let inserted = statement.execute(params![
+        key,
+        row::code(state),
+        lane,
+        claim_rank,
+        job.priority,
+        retries.saturating_add(1),
+        tx.now.as_millis(),
+        run_at.as_millis(),
+        run_boot,
+        i64::try_from(parents.len()).unwrap_or(i64::MAX),
+        name,
+        job.unique_key,
+        job.timeout.map(row::millis),
+        job.backoff.as_ref().map(ToString::to_string),
+        row::tags_text(&job.tags),
+        job.payload.as_str(),
+    ]);
     match inserted {
         Ok(_) => {}
         Err(error) if is_duplicate(&error) => {

@@ -9,6 +9,7 @@ use super::transaction::Tx;
 use crate::attempt::{Captured, Cause, Report};
 use crate::clock::Timestamp;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
+use crate::job::Json;
 use crate::state::{Event, State, transition};
 use crate::store::{Rescued, Settlement, StoreError, Verdict};
 
@@ -19,21 +20,35 @@ pub(super) fn settle(
 ) -> Result<Vec<Lease>, StoreError> {
     let mut refused = Vec::new();
     let mut complete = Complete::prepare(tx)?;
-    for settlement in settlements {
-        let held = match &settlement.verdict {
-            Verdict::Complete { result } => {
-                complete.job(tx, settlement, result.as_ref().map(|json| json.as_str()))?
+    for run in settlements.chunk_by(is_alike) {
+        match run {
+            [one] if !matches!(one.verdict, Verdict::Complete { .. }) => {
+                if !end(tx, one)? {
+                    refused.push(one.lease);
+                }
             }
-            _ => end(tx, settlement)?,
-        };
-        if !held {
-            refused.push(settlement.lease);
+            _ => complete.run(tx, run, &mut refused)?,
         }
     }
     Ok(refused)
 }
 
-/// The shortest way, because most attempts take it: two statements, prepared once for all.
+/// Whether one statement can settle both: neighbours that were claimed together and have nothing more
+/// to say than that they succeeded.
+fn is_alike(settlement: &Settlement, next: &Settlement) -> bool {
+    let bare = |settlement: &Settlement| {
+        settlement.verdict == Verdict::Complete { result: None }
+            && !settlement.leftovers
+            && settlement.report.as_deref().is_none_or(Report::is_bare_success)
+    };
+    next.lease.key.0 == settlement.lease.key.0 + 1
+        && next.lease.token == settlement.lease.token
+        && next.started_at == settlement.started_at
+        && bare(settlement)
+        && bare(next)
+}
+
+/// The shortest way, because most attempts take it: two statements for neighbours that are alike.
 struct Complete<'a> {
     read: CachedStatement<'a>,
     mark: CachedStatement<'a>,
@@ -42,45 +57,63 @@ struct Complete<'a> {
 impl<'a> Complete<'a> {
     fn prepare(tx: &Tx<'a>) -> Result<Self, StoreError> {
         let read = tx.prepare(
-            "SELECT lane, has_dependents, attempts, worker FROM queuectl_job
-             WHERE key = ?1 AND token = ?2 AND state = 2",
+            "SELECT key, lane, has_dependents, attempts, worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2",
         )?;
         // RETURNING would save the first statement and build a table for each row.
         let mark = tx.prepare(
-            "UPDATE queuectl_job
-             SET state = 3, started_at = ?3, finished_at = ?4, updated_at = ?4, result = ?5,
-                 lost_from = iif(?6, ifnull(lost_from, token), NULL), cancel_reason = NULL
-             WHERE key = ?1 AND token = ?2 AND state = 2",
+            "UPDATE queuectl_job NOT INDEXED
+             SET state = 3, started_at = ?4, finished_at = ?5, updated_at = ?5, result = ?6,
+                 lost_from = iif(?7, ifnull(lost_from, token), NULL), cancel_reason = NULL
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2",
         )?;
         Ok(Complete { read, mark })
     }
 
-    fn job(
+    /// Settles neighbours that are alike, or a single attempt.
+    fn run(
         &mut self,
         tx: &mut Tx<'_>,
-        settlement: &Settlement,
-        result: Option<&str>,
-    ) -> Result<bool, StoreError> {
-        let Settlement { lease, started_at, leftovers, .. } = *settlement;
-        let held = self
-            .read
-            .query_row((lease.key.0, lease.token.0), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })
-            .optional()?;
-        let Some((lane, has_dependents, number, worker)) = held else {
-            return Ok(false);
+        run: &[Settlement],
+        refused: &mut Vec<Lease>,
+    ) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return Ok(());
         };
-        self.mark.execute((
-            lease.key.0,
-            lease.token.0,
+        let (from, to, token) = (first.lease.key.0, last.lease.key.0, first.lease.token.0);
+        let Verdict::Complete { result } = &first.verdict else {
+            return Ok(());
+        };
+        let mut unheld = run.iter().map(|settlement| settlement.lease);
+        let mut parents = Vec::new();
+        let mut newest = None;
+        let mut held = self.read.query((from, to, token))?;
+        while let Some(row) = held.next()? {
+            let key = JobKey(row.get(0)?);
+            refused.extend(unheld.by_ref().take_while(|lease| lease.key != key));
+            tx.moved(row.get(1)?, State::Processing, State::Completed);
+            if row.get(2)? {
+                parents.push(key);
+            }
+            newest = Some((row.get(3)?, row.get::<_, Option<i64>>(4)?));
+        }
+        drop(held);
+        refused.extend(unheld);
+        let Some((number, worker)) = newest else {
+            return Ok(());
+        };
+        let Settlement { lease, started_at, leftovers, .. } = *first;
+        self.mark.execute(params![
+            from,
+            to,
+            token,
             started_at.as_millis(),
             tx.now.as_millis(),
-            result,
+            result.as_ref().map(Json::as_str),
             leftovers,
-        ))?;
-        tx.moved(lane, State::Processing, State::Completed);
-        let report = settlement.report.as_deref();
+        ])?;
+        // Only an attempt that was settled by itself has more to say.
+        let report = first.report.as_deref();
         if let Some(report) = report.filter(|report| !report.is_bare_success()) {
             let worker: Option<i64> = worker;
             record(tx, &Ended { lease, number, started_at }, worker.map(WorkerKey), report)?;
@@ -88,10 +121,10 @@ impl<'a> Complete<'a> {
         if leftovers {
             note_leftovers(tx, lease.key, NOBODY)?;
         }
-        if has_dependents {
-            unblock_dependents(tx, lease.key)?;
+        for parent in parents {
+            unblock_dependents(tx, parent)?;
         }
-        Ok(true)
+        Ok(())
     }
 }
 

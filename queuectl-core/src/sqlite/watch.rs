@@ -151,7 +151,8 @@ enum Heard {
 
 /// A number that changes with each commit of any other connection that can be seen.
 fn data_version(connection: &Connection) -> Option<i64> {
-    connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok()
+    let mut version = connection.prepare_cached("PRAGMA data_version").ok()?;
+    version.query_row([], |row| row.get(0)).ok()
 }
 
 fn wake(wakers: &Mutex<Vec<(u64, Waker)>>) {

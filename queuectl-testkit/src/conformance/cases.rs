@@ -203,6 +203,7 @@ macro_rules! conformance_cases {
             }
             settle: {
                 a_completed_job_is_done
+                of_neighbours_that_end_together_each_ends_as_it_was_told
                 a_failed_job_runs_again_after_its_delay
                 a_job_that_always_fails_runs_once_more_than_its_retries
                 the_last_failure_needs_no_delay_to_be_the_last

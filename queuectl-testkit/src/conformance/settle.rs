@@ -35,6 +35,41 @@ pub fn a_completed_job_is_done(t: &mut Trial) {
     t.claim_none(t.worker());
 }
 
+pub fn of_neighbours_that_end_together_each_ends_as_it_was_told(t: &mut Trial) {
+    let ids: Vec<_> = (0..7).map(|_| t.enqueue(job())).collect();
+    let worker = t.worker();
+    let leases: Vec<_> = t.claim(worker, 7).into_iter().map(|claimed| claimed.lease).collect();
+    let began = t.now();
+    t.advance(secs(3));
+    let result = Some(json("7"));
+    let output = Captured { total: 3, head: b"out".to_vec(), ..Captured::default() };
+    let report = Report { stdout: output.clone(), ..Report::new(Cause::Succeeded) };
+    let refused = t.settle(&[
+        settlement(leases[0], complete(), began),
+        settlement(leases[1], complete(), began),
+        settlement(older(leases[2]), complete(), began),
+        settlement(leases[3], complete(), began),
+        settlement(leases[4], Verdict::Complete { result: result.clone() }, began),
+        settlement(leases[5], complete(), began + secs(1)),
+        reported(leases[6], complete(), began + secs(1), report),
+    ]);
+    assert_eq!(refused, [older(leases[2])]);
+    let jobs: Vec<_> = ids.iter().map(|id| t.job(id)).collect();
+    for (index, job) in jobs.iter().enumerate() {
+        let state = if index == 2 { State::Processing } else { State::Completed };
+        assert_eq!((index, job.state), (index, state));
+        assert_eq!((index, job.result.is_some()), (index, index == 4));
+        let late = if index > 4 { secs(1) } else { secs(0) };
+        assert_eq!((index, job.started_at), (index, Some(began + late)));
+    }
+    assert_eq!(jobs[4].result, result);
+    for (index, id) in ids.iter().enumerate() {
+        let report = t.attempts(id).pop().and_then(|attempt| attempt.report);
+        let stdout = report.map(|report| report.stdout).unwrap_or_default();
+        assert_eq!((index, stdout == output), (index, index == 6));
+    }
+}
+
 pub fn a_failed_job_runs_again_after_its_delay(t: &mut Trial) {
     let id = t.enqueue(job());
     let worker = t.worker();
