@@ -5,6 +5,7 @@
 pub mod action;
 mod audience;
 mod fence;
+mod pace;
 pub mod step;
 mod threads;
 pub mod verdict;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::action::{Action, Notice, Settled, Summary};
+use super::pace::Pace;
 use super::verdict::{outcome, settlement};
 use crate::attempt::{Cause, Report};
 use crate::clock::{BootTime, Timestamp};
@@ -31,12 +32,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often in a row the store may fail in a way that does not pass by itself.
 const FAILURES_MAX: u32 = 5;
-/// The most jobs that one worker holds at a time, when each takes next to no time.
-const AHEAD_MAX: usize = 256;
 /// When nothing has moved for so long, jobs that are held in advance are given back.
 const SLOW: Duration = Duration::from_millis(100);
-/// Only while jobs take less than this are others held behind them.
-const QUICK: Duration = Duration::from_millis(1);
 
 /// How a worker process is to work.
 #[derive(Debug, Clone, Copy)]
@@ -88,10 +85,7 @@ pub struct Steps {
     hungry: bool,
     /// Something has changed since the worker asked what is wanted of it.
     changed: bool,
-    /// How many jobs a worker holds at a time.
-    ahead: usize,
-    /// How long attempts have taken of late.
-    typical: Option<Duration>,
+    pace: Pace,
     /// When attempts were last settled or claimed.
     moved_at: BootTime,
     next_due: Option<BootTime>,
@@ -127,8 +121,7 @@ impl Steps {
             held_back: false,
             hungry: true,
             changed: false,
-            ahead: 1,
-            typical: None,
+            pace: Pace::new(),
             moved_at: now,
             next_due: None,
             ordered_at: None,
@@ -221,7 +214,8 @@ impl Steps {
         }
         let claim = if self.hungry { self.wants() } else { Vec::new() };
         if !self.settle.is_empty() || !claim.is_empty() {
-            let settle = std::mem::take(&mut self.settle);
+            let mut settle = std::mem::take(&mut self.settle);
+            settle.sort_by_key(|settlement| settlement.lease);
             return Some(Action::Exchange { settle, claim });
         }
         if self.stop.is_some() && self.held.is_empty() {
@@ -272,8 +266,8 @@ impl Steps {
     /// Jobs that are held in advance while those before them take long are given back, so that
     /// others may run them.
     fn share(&mut self, now: BootTime) {
-        if self.ahead > 1 && !self.held.is_empty() && now >= self.moved_at + SLOW {
-            self.ahead = 1;
+        if self.pace.holds() > 1 && !self.held.is_empty() && now >= self.moved_at + SLOW {
+            self.pace.stalled();
             self.recall = true;
         }
     }
@@ -307,7 +301,7 @@ impl Steps {
         }
         let want = |worker| {
             let holds = holds.get(&worker).copied().unwrap_or(0);
-            if holds <= self.ahead / 2 { self.ahead - holds } else { 0 }
+            if holds <= self.pace.holds() / 2 { self.pace.holds() - holds } else { 0 }
         };
         let wants = self.workers.iter().map(|&worker| (worker, want(worker)));
         wants.filter(|(_, want)| *want > 0).collect()
@@ -328,7 +322,7 @@ impl Steps {
         };
         let tick = self.ticked_at.map_or(now, |ticked| ticked + TICK);
         let due = self.next_due.filter(|_| !self.wants().is_empty());
-        let share = (self.ahead > 1 && !self.held.is_empty()).then(|| self.moved_at + SLOW);
+        let share = (self.pace.holds() > 1 && !self.held.is_empty()).then(|| self.moved_at + SLOW);
         let renew = (!self.workers.is_empty()).then(|| self.renew_due());
         let times = [Some(tick), renew, self.orders_due(), due, hurry, share];
         times.into_iter().flatten().min().unwrap_or(tick)
@@ -456,8 +450,8 @@ impl Steps {
         if wanted > 0 {
             let full = exchanged.claimed.len() >= wanted;
             self.hungry = full;
-            if full && self.typical.is_some_and(|typical| typical < QUICK) {
-                self.ahead = (self.ahead * 2).min(AHEAD_MAX);
+            if full {
+                self.pace.more();
             }
             self.next_due = exchanged.next_due.map(|due| now + due);
             self.count = self.plan.drain && exchanged.claimed.is_empty();
@@ -555,13 +549,7 @@ impl Steps {
         };
         held.finished = true;
         held.took = took;
-        // One that was held up for once says little, so each counts for a sixteenth.
-        let typical = self.typical.map_or(took, |typical| typical - typical / 16 + took / 16);
-        self.typical = Some(typical);
-        if typical >= QUICK && self.ahead > 1 {
-            self.ahead = 1;
-            self.recall = true;
-        }
+        self.recall |= self.pace.took(took);
         self.settle.push(settlement(&held.job, finished, started_at, &self.settings, random));
     }
 
