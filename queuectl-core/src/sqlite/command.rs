@@ -127,14 +127,15 @@ fn unique_key_is_free(tx: &Tx<'_>, id: &JobId, key: JobKey) -> Result<(), StoreE
 }
 
 pub(super) fn purge(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
-    for id in distinct(jobs) {
-        let (key, state) = found(tx, id)?;
+    let doomed: Vec<_> =
+        distinct(jobs).map(|id| Ok((id, found(tx, id)?))).collect::<Result<_, StoreError>>()?;
+    // All of them first: to delete one may end another, which was not to be deleted while it lived.
+    for &(id, (_, state)) in &doomed {
         if !state.is_terminal() {
             return Err(StoreError::StillLives { id: id.clone(), state });
         }
-        delete(tx, key, id, state)?;
     }
-    Ok(())
+    doomed.into_iter().try_for_each(|(id, (key, state))| delete(tx, key, id, state))
 }
 
 /// Deletes a job and everything that was recorded of it.

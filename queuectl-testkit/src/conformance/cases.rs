@@ -58,6 +58,7 @@ macro_rules! conformance_cases {
                 terminal_is_final_without_an_operator
                 a_purged_job_is_gone_with_its_history
                 a_living_job_cannot_be_purged
+                a_blocked_job_is_not_purged_with_what_it_waits_for
                 jobs_are_purged_all_or_none
                 completed_and_cancelled_jobs_are_pruned_when_their_time_is_over
                 nothing_is_pruned_before_its_time_is_over

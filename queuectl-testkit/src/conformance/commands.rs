@@ -332,6 +332,17 @@ pub fn a_living_job_cannot_be_purged(t: &mut Trial) {
     }
 }
 
+/// Found by the simulator: the parent was deleted, which cancelled the child, which was then deleted.
+pub fn a_blocked_job_is_not_purged_with_what_it_waits_for(t: &mut Trial) {
+    let parent = t.job_in(State::Cancelled, job());
+    let child = t.enqueue(job().after(parent.clone()));
+    let error = t.store().purge(&[parent.clone(), child.clone()]).unwrap_err();
+    assert!(matches!(error, StoreError::StillLives { state: State::Blocked, .. }), "{error:?}");
+    assert_eq!((t.state(&parent), t.state(&child)), (State::Cancelled, State::Blocked));
+    t.purge(&parent);
+    t.purge(&child);
+}
+
 pub fn jobs_are_purged_all_or_none(t: &mut Trial) {
     let a = t.job_in(State::Dead, named("a"));
     let b = t.job_in(State::Completed, named("b"));
