@@ -8,30 +8,43 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::id::{JobKey, Lease, Token};
 
 /// What the file begins with. Without it, nothing in it can be relied on.
 const HEADER: [u8; NOTE_LEN] = *b"queuectl begun 1";
-const NOTE_LEN: usize = 16;
+const NOTE_LEN: usize = size_of::<Note>();
+/// How many notes a new file has room for: a page of them, the header's place included.
+const ROOM: usize = 4096 / NOTE_LEN;
+
+/// The number and the token of a job. The header stands where the first one would.
+type Note = [AtomicI64; 2];
 
 /// The notes of this process.
 #[derive(Debug)]
 pub(super) struct Notes {
     file: File,
+    /// `None` when something could not be noted: then whatever is held counts as begun.
+    board: Option<Board>,
     /// Where each attempt that has begun and is not settled is noted.
-    places: HashMap<Lease, u64>,
+    places: HashMap<Lease, usize>,
     /// Places whose attempts are settled. What stands there does no harm: no token comes again.
-    free: Vec<u64>,
-    broken: bool,
+    free: Vec<usize>,
 }
 
 impl Notes {
     pub(super) fn new(file: File) -> Self {
-        let broken = file.write_all_at(&HEADER, 0).is_err();
-        Notes { file, places: HashMap::new(), free: Vec::new(), broken }
+        let board = Board::make(&file, 0, ROOM).and_then(|board| {
+            file.write_all_at(&HEADER, 0)?;
+            Ok(board)
+        });
+        Notes { file, board: board.ok(), places: HashMap::new(), free: Vec::new() }
     }
 
     pub(super) fn file(&self) -> &File {
@@ -39,20 +52,17 @@ impl Notes {
     }
 
     pub(super) fn begins(&mut self, lease: Lease) {
-        if self.broken || self.places.contains_key(&lease) {
+        if self.board.is_none() || self.places.contains_key(&lease) {
             return;
         }
-        let unused = self.places.len() as u64 + 1;
+        let unused = self.places.len() + 1;
         let place = self.free.pop().unwrap_or(unused);
         self.places.insert(lease, place);
-        let mut note = [0; NOTE_LEN];
-        note[..8].copy_from_slice(&lease.key.0.to_le_bytes());
-        note[8..].copy_from_slice(&lease.token.0.to_le_bytes());
-        if self.file.write_all_at(&note, place * NOTE_LEN as u64).is_err() {
-            // A full disk. What cannot be noted counts as begun, and so does all the rest. To cut a
-            // file needs no room.
-            self.broken = true;
-            let _ = self.file.set_len(0);
+        if self.board.as_ref().is_some_and(|board| place >= board.room) {
+            self.grow();
+        }
+        if let Some(board) = &self.board {
+            board.write(place, lease);
         }
     }
 
@@ -60,6 +70,62 @@ impl Notes {
         for lease in leases {
             self.free.extend(self.places.remove(&lease));
         }
+    }
+
+    fn grow(&mut self) {
+        let room = self.board.as_ref().map_or(0, |board| board.room);
+        self.board = Board::make(&self.file, room, room * 2).ok();
+        if self.board.is_none() {
+            // A full disk. What cannot be noted counts as begun, and so does all the rest. To cut a
+            // file needs no room.
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+/// The file as memory. What is written there outlives the process as well, and takes no system call,
+/// of which there would be one for each job.
+#[derive(Debug)]
+struct Board {
+    notes: NonNull<Note>,
+    room: usize,
+}
+
+impl Board {
+    /// Makes the file as long as it has to be, by writing to it: memory for which the disk has no room
+    /// would end the process when it is used.
+    #[expect(unsafe_code, reason = "memory that is shared with a file is the kernel's to give")]
+    fn make(file: &File, from: usize, room: usize) -> io::Result<Self> {
+        file.write_all_at(&vec![0; (room - from) * NOTE_LEN], (from * NOTE_LEN) as u64)?;
+        let (access, kind) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        // SAFETY: the kernel chooses an address that nothing else has. The file is this process's own
+        // and is cut only when no board is left.
+        let start = unsafe { mmap(std::ptr::null_mut(), room * NOTE_LEN, access, kind, file, 0)? };
+        let notes = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Board { notes, room })
+    }
+
+    #[expect(unsafe_code, reason = "see above")]
+    fn write(&self, place: usize, lease: Lease) {
+        assert!(place < self.room);
+        // SAFETY: there are `room` notes behind the pointer, which is aligned to a page, until it is
+        // dropped; any bytes are numbers, and nothing but atomic writes changes them.
+        let [key, token] = unsafe { self.notes.add(place).as_ref() };
+        // Who dies between the two leaves a lease that was never given, or this one.
+        key.store(lease.key.0.to_le(), Ordering::Relaxed);
+        token.store(lease.token.0.to_le(), Ordering::Relaxed);
+    }
+}
+
+// SAFETY: the memory belongs to no thread.
+#[expect(unsafe_code, reason = "see above")]
+unsafe impl Send for Board {}
+
+impl Drop for Board {
+    #[expect(unsafe_code, reason = "see above")]
+    fn drop(&mut self) {
+        // SAFETY: nothing refers to it any more. It fails for no mapping that was made.
+        let _ = unsafe { munmap(self.notes.as_ptr().cast(), self.room * NOTE_LEN) };
     }
 }
 
@@ -127,7 +193,35 @@ mod tests {
             assert!(begun.contains(lease(1)) && begun.contains(lease(key)));
             assert!(!begun.contains(lease(key + 1)));
         }
-        assert_eq!(file.as_file().metadata().unwrap().len(), 3 * NOTE_LEN as u64);
+        assert_eq!(file.as_file().metadata().unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn any_number_of_attempts_can_have_begun() {
+        let (file, mut notes) = notes();
+        for key in 1..=5000 {
+            notes.begins(lease(key));
+        }
+        let begun = read(&file);
+        assert!((1..=5000).all(|key| begun.contains(lease(key))));
+        assert!(!begun.contains(lease(5001)));
+        notes.ended((1..=5000).map(lease));
+        let length = || file.as_file().metadata().unwrap().len();
+        let before = length();
+        for key in 6001..=11_000 {
+            notes.begins(lease(key));
+        }
+        assert_eq!(length(), before, "places are not used again");
+        assert!(!read(&file).contains(lease(1)));
+    }
+
+    #[test]
+    fn without_room_for_a_note_whatever_is_held_counts_as_begun() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // Cannot be written.
+        let mut notes = Notes::new(File::open(file.path()).unwrap());
+        notes.begins(lease(1));
+        assert_eq!(read(&file), Begun::Anything);
     }
 
     #[test]
