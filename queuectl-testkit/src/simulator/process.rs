@@ -195,7 +195,7 @@ impl Process {
     pub(super) fn stop_for(&mut self, pause: Duration, env: &mut Env) {
         let until = env.now() + pause;
         env.story(|| format!("process {} is stopped for {pause:?}", self.number));
-        env.witness.stopped(self.number, true);
+        env.witness.stopped(self.number);
         self.stopped_until = Some(until);
     }
 
@@ -205,9 +205,9 @@ impl Process {
         if self.stopped_until.is_some_and(|until| until <= now) {
             self.stopped_until = None;
             env.story(|| format!("process {} goes on", self.number));
-            if now < self.fence {
-                env.witness.stopped(self.number, false);
-            } else if self.has_work() {
+            let in_time = now < self.fence;
+            env.witness.goes_on(self.number, in_time);
+            if !in_time && self.has_work() {
                 env.tally.count("a process stopped beyond its lease");
             }
             self.ring(env);

@@ -23,7 +23,9 @@ pub(super) struct Witness {
 struct Execution {
     process: usize,
     token: Token,
-    /// Its process was stopped, and could not tell it that its time was over.
+    /// Its process is stopped, and cannot tell it that its time is over.
+    stopped: bool,
+    /// Its process was stopped until others may have begun the job.
     stale: bool,
     /// A handler that does not listen when it is told to end. Nothing can be promised of it, but that
     /// its result does not count.
@@ -78,7 +80,7 @@ impl Witness {
         let running = self.running.entry(key).or_default();
         for other in running.iter() {
             assert!(
-                other.stale || other.deaf,
+                other.stopped || other.stale || other.deaf,
                 "{} runs twice at once: with token {} in process {}, and now with token {} in \
                  process {process}",
                 job.id,
@@ -87,7 +89,8 @@ impl Witness {
                 job.lease.token.0
             );
         }
-        running.push(Execution { process, token: job.lease.token, stale: false, deaf });
+        let token = job.lease.token;
+        running.push(Execution { process, token, stopped: false, stale: false, deaf });
     }
 
     /// An attempt has ended; what it left runs on.
@@ -106,7 +109,8 @@ impl Witness {
     fn leaves(&mut self, process: usize, job: &Claimed, leaves: bool) {
         let ended = self.remove(process, job.lease.key, job.lease.token);
         // Whoever runs the job by now has ended the leftovers of a stale attempt before.
-        if leaves && ended.is_some_and(|execution| !execution.stale && !execution.deaf) {
+        let counts = |one: Execution| !one.stopped && !one.stale && !one.deaf;
+        if leaves && ended.is_some_and(counts) {
             self.orphans.entry(job.lease.key).or_default().push(job.lease.token);
         }
     }
@@ -121,13 +125,24 @@ impl Witness {
         Some(ended)
     }
 
-    /// A whole process is stopped, or goes on in time.
-    pub(super) fn stopped(&mut self, process: usize, stale: bool) {
-        for execution in self.running.values_mut().flatten() {
-            if execution.process == process {
-                execution.stale = stale;
-            }
+    /// A whole process is stopped.
+    pub(super) fn stopped(&mut self, process: usize) {
+        for execution in self.of(process) {
+            execution.stopped = true;
         }
+    }
+
+    /// It goes on, in time or after others may have begun what it runs. Time that was lost once is not
+    /// made up for by going on in time after another stop.
+    pub(super) fn goes_on(&mut self, process: usize, in_time: bool) {
+        for execution in self.of(process) {
+            execution.stopped = false;
+            execution.stale |= !in_time;
+        }
+    }
+
+    fn of(&mut self, process: usize) -> impl Iterator<Item = &mut Execution> {
+        self.running.values_mut().flatten().filter(move |one| one.process == process)
     }
 
     /// A rescuer ends what the attempts of a job have left that will not run again.
