@@ -18,6 +18,7 @@ prove-long *ARGS:
 
 # Figures beside bare SQL; `just bench --save` writes them to benches/results.
 bench *ARGS:
+    cargo build --release -p queuectl-cli
     cargo bench -p benches --bench queue -- {{ARGS}}
 
 # The licences and known faults of the dependencies (needs cargo-deny).

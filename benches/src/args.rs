@@ -11,6 +11,9 @@ usage: cargo bench -p benches --bench queue -- [OPTIONS] [FILTER]
   FILTER          only measures whose name and durability contain this text
   --rounds N      medians of N rounds (default 5; also from BENCH_ROUNDS)
   --quick         one tiny round, to see that everything still runs; its figures mean nothing
+  --rows N        completed jobs in the file with a backlog (default 10,000,000); as many as a tenth
+                  of that wait in it, and as many again are due later
+  --keep          keep that file in DIR for the next time: it takes a minute to make
   --dir DIR       where the files are made (default: the system's folder for temporary files)
   --alone         our side only, without baselines: for profilers
   --save          write the table to benches/results as well
@@ -26,6 +29,10 @@ pub struct Args {
     pub warm_ups: usize,
     /// A hundredth of the jobs.
     pub quick: bool,
+    /// Completed jobs in the file with a backlog.
+    pub rows: usize,
+    /// Keep that file.
+    pub keep: bool,
     /// Where files are made.
     pub dir: PathBuf,
     /// Without baselines.
@@ -51,6 +58,8 @@ impl Args {
             rounds: rounds.map_or(Ok(5), |text| positive(&text))?,
             warm_ups: 1,
             quick: false,
+            rows: 10_000_000,
+            keep: false,
             dir: std::env::temp_dir(),
             alone: false,
             save: false,
@@ -66,6 +75,8 @@ impl Args {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
                 "--rounds" => args.rounds = positive(&value()?)?,
+                "--rows" => args.rows = positive(&value()?)?,
+                "--keep" => args.keep = true,
                 "--dir" => args.dir = value()?.into(),
                 "--note" => args.note = Some(value()?),
                 "--quick" => args.quick = true,
@@ -85,6 +96,7 @@ impl Args {
         }
         if args.quick {
             (args.rounds, args.warm_ups) = (1, 0);
+            args.rows /= 100;
         }
         Ok(args)
     }
@@ -94,7 +106,7 @@ fn positive(text: &str) -> Result<usize> {
     text.parse()
         .ok()
         .filter(|&n| n > 0)
-        .ok_or_else(|| format!("{text:?} is not a number of rounds").into())
+        .ok_or_else(|| format!("{text:?} is not a number above 0").into())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! delays, no recovery, one process: what a queue on SQLite cannot do without, and nothing else. It
 //! measures what the file and SQLite allow; what we do beside it is the difference.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use queuectl_core::{Clock, Durability, SystemClock};
@@ -35,7 +36,7 @@ const INSERT: &str = "
     VALUES (?1, ?2, 0, 0, 0, ?3, ?4)";
 
 /// Inserts, so many rows per transaction.
-pub fn insert(bed: &Bed, batch: usize) -> Result<f64> {
+pub(crate) fn insert(bed: &Bed, batch: usize) -> Result<f64> {
     let connection = create(bed)?;
     let rows = rows(bed.jobs)?;
     let mut floor = Floor::new(&connection, batch)?;
@@ -46,7 +47,7 @@ pub fn insert(bed: &Bed, batch: usize) -> Result<f64> {
 
 /// Inserts from so many threads, one row per transaction, the connection behind a mutex: better by
 /// far than a connection for each thread, which would wait for each other by polling.
-pub fn insert_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
+pub(crate) fn insert_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
     let connection = Mutex::new(create(bed)?);
     let rows = rows(bed.jobs)?;
     let insert = |row: &Row| -> Result<()> {
@@ -73,7 +74,7 @@ pub fn insert_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
 }
 
 /// Claims so many at a time; the transaction that claims a batch completes the one before.
-pub fn claim_complete(bed: &Bed, batch: usize) -> Result<f64> {
+pub(crate) fn claim_complete(bed: &Bed, batch: usize) -> Result<f64> {
     let connection = create(bed)?;
     let rows = rows(bed.jobs)?;
     let mut filler = Floor::new(&connection, 1000)?;
@@ -91,7 +92,7 @@ pub fn claim_complete(bed: &Bed, batch: usize) -> Result<f64> {
 }
 
 /// Inserts a batch, then claims one and completes the one before, and so on.
-pub fn insert_claim_complete(bed: &Bed, batch: usize) -> Result<f64> {
+pub(crate) fn insert_claim_complete(bed: &Bed, batch: usize) -> Result<f64> {
     let connection = create(bed)?;
     let rows = rows(bed.jobs)?;
     let mut floor = Floor::new(&connection, batch)?;
@@ -108,14 +109,14 @@ pub fn insert_claim_complete(bed: &Bed, batch: usize) -> Result<f64> {
 }
 
 /// A claimed row: what a handler would be given, and the number under which it is completed.
-struct Claimed {
+pub(crate) struct Claimed {
     number: i64,
     _id: String,
     _payload: String,
 }
 
 /// The statements, prepared once.
-struct Floor<'a> {
+pub(crate) struct Floor<'a> {
     begin: Statement<'a>,
     commit: Statement<'a>,
     insert: Statement<'a>,
@@ -125,7 +126,7 @@ struct Floor<'a> {
 }
 
 impl<'a> Floor<'a> {
-    fn new(connection: &'a Connection, batch: usize) -> Result<Self> {
+    pub(crate) fn new(connection: &'a Connection, batch: usize) -> Result<Self> {
         // A literal limit: a bound one makes SQLite prepare the statement again for each value.
         let next = format!(
             "SELECT number, id, payload FROM job WHERE state = 0 ORDER BY priority, number
@@ -146,7 +147,7 @@ impl<'a> Floor<'a> {
         })
     }
 
-    fn insert(&mut self, rows: &[Row]) -> Result<()> {
+    pub(crate) fn insert(&mut self, rows: &[Row]) -> Result<()> {
         self.begin.execute([])?;
         let now = now();
         for row in rows {
@@ -156,7 +157,7 @@ impl<'a> Floor<'a> {
         Ok(())
     }
 
-    fn claim_complete(&mut self, done: &[Claimed]) -> Result<Vec<Claimed>> {
+    pub(crate) fn claim_complete(&mut self, done: &[Claimed]) -> Result<Vec<Claimed>> {
         self.begin.execute([])?;
         let now = now();
         for job in done {
@@ -174,21 +175,28 @@ impl<'a> Floor<'a> {
     }
 }
 
-fn create(bed: &Bed) -> Result<Connection> {
-    let connection = Connection::open(bed.file())?;
+/// A new table on the bed's file.
+pub(crate) fn create(bed: &Bed) -> Result<Connection> {
+    let connection = open(&bed.file(), bed.durability)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    let synchronous = match bed.durability {
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+/// A file with bare SQL. What its journal is stands in the file; how it is synced does not.
+pub(crate) fn open(file: &Path, durability: Durability) -> Result<Connection> {
+    let connection = Connection::open(file)?;
+    let synchronous = match durability {
         Durability::Full => "FULL",
         Durability::Normal => "NORMAL",
         Durability::Off => "OFF",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.execute_batch(SCHEMA)?;
     Ok(connection)
 }
 
 /// The floor keeps its promises as well: what was to be done is done, for every row.
-fn check(connection: &Connection, state: i64, expected: usize) -> Result<()> {
+pub(crate) fn check(connection: &Connection, state: i64, expected: usize) -> Result<()> {
     let count = "SELECT count(*), count(*) FILTER (WHERE state = ?1) FROM job";
     let (all, there): (i64, i64) =
         connection.query_row(count, [state], |row| Ok((row.get(0)?, row.get(1)?)))?;

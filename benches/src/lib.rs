@@ -5,14 +5,25 @@
 //! to be read is the ratio of the two. See `README.md` for how.
 
 pub mod args;
+mod backlog;
+mod command;
+mod crowd;
 mod door;
 pub mod figures;
-pub mod floor;
+mod floor;
+mod idle;
 pub mod machine;
 pub mod measure;
-pub mod ours;
-pub mod rows;
+pub mod measures;
+mod ours;
+mod pace;
+pub mod parts;
+mod pickup;
+pub mod process;
+mod rows;
+mod shell;
 pub mod table;
+mod timed;
 
 use std::error::Error;
 

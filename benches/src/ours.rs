@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,16 +13,16 @@ use std::time::Duration;
 
 use queuectl_core::store::{ClaimRequest, Queues, Registration, Settlement, StopMode, Verdict};
 use queuectl_core::{
-    Clock, Context, Handlers, Name, SqliteOptions, SqliteStore, State, Store, SystemClock, Worker,
-    WorkerOptions,
+    Clock, Context, Durability, Handlers, Name, SqliteOptions, SqliteStore, State, Store,
+    SystemClock, Worker, WorkerKey, WorkerOptions,
 };
 
 use crate::Result;
 use crate::measure::Bed;
-use crate::rows::{KIND, Payload, jobs};
+use crate::rows::{BATCH, KIND, Payload, jobs};
 
 /// Enqueues from one thread, so many jobs per call.
-pub fn enqueue(bed: &Bed, batch: usize) -> Result<f64> {
+pub(crate) fn enqueue(bed: &Bed, batch: usize) -> Result<f64> {
     let store = create(bed)?;
     let jobs = jobs(bed.jobs)?;
     let rate = bed.time(|| {
@@ -35,7 +36,7 @@ pub fn enqueue(bed: &Bed, batch: usize) -> Result<f64> {
 }
 
 /// Enqueues from so many threads, one job per call.
-pub fn enqueue_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
+pub(crate) fn enqueue_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
     let store = create(bed)?;
     let jobs = jobs(bed.jobs)?;
     let enqueue = |job| -> Result<()> {
@@ -58,44 +59,52 @@ pub fn enqueue_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
 
 /// Claims so many jobs at a time; the exchange that claims a batch settles the one before. Runs
 /// nothing: this is the store by itself.
-pub fn exchange(bed: &Bed, batch: usize) -> Result<f64> {
+pub(crate) fn exchange(bed: &Bed, batch: usize) -> Result<f64> {
     let store = create(bed)?;
     fill(&store, bed.jobs)?;
-    let workers =
-        store.register(&Registration { workers: 1, lease: Duration::from_secs(60), log: None })?;
-    let request = ClaimRequest {
-        workers: &[(workers[0], batch)],
-        queues: &Queues::All,
-        kinds: &[Name::new(KIND)?],
-    };
-    let rate = bed.time(|| {
-        let mut settle = Vec::new();
-        loop {
-            let exchanged = store.exchange(&settle, Some(&request))?;
-            if !exchanged.refused.is_empty() {
-                return Err(format!("{} leases were lost", exchanged.refused.len()).into());
-            }
-            if exchanged.claimed.is_empty() {
-                return Ok(());
-            }
-            let started_at = SystemClock.now();
-            settle = (exchanged.claimed.into_iter())
-                .map(|job| Settlement {
-                    lease: black_box(job).lease,
-                    verdict: Verdict::Complete { result: None },
-                    started_at,
-                    report: None,
-                    leftovers: false,
-                })
-                .collect();
-        }
-    })?;
+    let worker = register(&store)?;
+    let rate = bed.time(|| exchange_all(&store, worker, batch))?;
     check(&store, State::Completed, bed.jobs)?;
     Ok(rate)
 }
 
+/// A worker that only claims and settles.
+pub(crate) fn register(store: &dyn Store) -> Result<WorkerKey> {
+    let lease = Duration::from_secs(60);
+    Ok(store.register(&Registration { workers: 1, lease, log: None })?[0])
+}
+
+/// Completes every job that can be claimed, as [`exchange`] does.
+pub(crate) fn exchange_all(store: &dyn Store, worker: WorkerKey, batch: usize) -> Result<()> {
+    let request = ClaimRequest {
+        workers: &[(worker, batch)],
+        queues: &Queues::All,
+        kinds: &[Name::new(KIND)?],
+    };
+    let mut settle = Vec::new();
+    loop {
+        let exchanged = store.exchange(&settle, Some(&request))?;
+        if !exchanged.refused.is_empty() {
+            return Err(format!("{} leases were lost", exchanged.refused.len()).into());
+        }
+        if exchanged.claimed.is_empty() {
+            return Ok(());
+        }
+        let started_at = SystemClock.now();
+        settle = (exchanged.claimed.into_iter())
+            .map(|job| Settlement {
+                lease: black_box(job).lease,
+                verdict: Verdict::Complete { result: None },
+                started_at,
+                report: None,
+                leftovers: false,
+            })
+            .collect();
+    }
+}
+
 /// Runs jobs that are there already through a worker, to the end: claimed, decoded, run, settled.
-pub fn work(bed: &Bed, workers: usize) -> Result<f64> {
+pub(crate) fn work(bed: &Bed, workers: usize) -> Result<f64> {
     let store = Arc::new(create(bed)?);
     fill(&*store, bed.jobs)?;
     let (handlers, _) = handlers(bed.jobs)?;
@@ -111,7 +120,7 @@ pub fn work(bed: &Bed, workers: usize) -> Result<f64> {
 }
 
 /// Enqueues, so many jobs per call, while a worker runs what is there.
-pub fn enqueue_and_work(bed: &Bed, batch: usize) -> Result<f64> {
+pub(crate) fn enqueue_and_work(bed: &Bed, batch: usize) -> Result<f64> {
     let store = Arc::new(create(bed)?);
     let jobs = jobs(bed.jobs)?;
     let (handlers, all_ran) = handlers(bed.jobs)?;
@@ -132,7 +141,7 @@ pub fn enqueue_and_work(bed: &Bed, batch: usize) -> Result<f64> {
 }
 
 /// A typed handler that does nothing with its payload, and news of the last of so many runs.
-fn handlers(expected: usize) -> Result<(Handlers, Receiver<()>)> {
+pub(crate) fn handlers(expected: usize) -> Result<(Handlers, Receiver<()>)> {
     let (tell, told) = channel();
     let runs = AtomicUsize::new(0);
     let handlers = Handlers::new().on(KIND, move |payload: Payload, _: &Context| {
@@ -147,36 +156,52 @@ fn handlers(expected: usize) -> Result<(Handlers, Receiver<()>)> {
 }
 
 /// Waits for the worker, whose every attempt must have completed its job.
-fn ran(worker: Worker, expected: usize) -> Result<()> {
-    let summary = worker.wait()?;
-    let others = summary.failed + summary.dead + summary.cancelled + summary.lost;
-    if (summary.completed, others) != (expected as u64, 0) {
-        return Err(format!("the worker did {summary:?}, not {expected} jobs").into());
+pub(crate) fn ran(worker: Worker, expected: usize) -> Result<()> {
+    let completed = completed(worker)?;
+    if completed != expected as u64 {
+        return Err(format!("the worker completed {completed} jobs, not {expected}").into());
     }
     Ok(())
 }
 
-fn create(bed: &Bed) -> Result<SqliteStore> {
-    let options = SqliteOptions {
-        create: true,
-        durability: Some(bed.durability),
-        ..SqliteOptions::default()
-    };
-    Ok(SqliteStore::open(bed.file(), options)?)
+/// Waits for the worker and says how many jobs it completed; nothing else may have come of any.
+pub(crate) fn completed(worker: Worker) -> Result<u64> {
+    let summary = worker.wait()?;
+    if summary.failed + summary.dead + summary.cancelled + summary.lost != 0 {
+        return Err(format!("the worker did {summary:?}").into());
+    }
+    Ok(summary.completed)
 }
 
-fn fill(store: &dyn Store, count: usize) -> Result<()> {
-    for jobs in jobs(count)?.chunks(1000) {
+/// A new store on the bed's file.
+pub(crate) fn create(bed: &Bed) -> Result<SqliteStore> {
+    open(&bed.file(), bed.durability)
+}
+
+/// The store on a file, made if there is none.
+pub(crate) fn open(file: &Path, durability: Durability) -> Result<SqliteStore> {
+    let options =
+        SqliteOptions { create: true, durability: Some(durability), ..SqliteOptions::default() };
+    Ok(SqliteStore::open(file, options)?)
+}
+
+/// Enqueues so many jobs.
+pub(crate) fn fill(store: &dyn Store, count: usize) -> Result<()> {
+    for jobs in jobs(count)?.chunks(BATCH) {
         store.enqueue(jobs)?;
     }
     Ok(())
 }
 
+/// How many jobs are in this state.
+pub(crate) fn count(store: &dyn Store, state: State) -> Result<u64> {
+    Ok(store.counts()?.iter().map(|lane| lane.of(state)).sum())
+}
+
 /// So many jobs in this state, and none in any other.
-fn check(store: &dyn Store, state: State, expected: usize) -> Result<()> {
-    let counts = store.counts()?;
-    let there: u64 = counts.iter().map(|lane| lane.of(state)).sum();
-    let all: u64 = counts.iter().flat_map(|lane| lane.by_state).sum();
+pub(crate) fn check(store: &dyn Store, state: State, expected: usize) -> Result<()> {
+    let there = count(store, state)?;
+    let all: u64 = store.counts()?.iter().flat_map(|lane| lane.by_state).sum();
     if (there, all) != (expected as u64, expected as u64) {
         return Err(format!("{there} of {all} jobs are {state}, not {expected}").into());
     }

@@ -1,26 +1,32 @@
 //! The jobs that both sides are given: one payload of about 100 bytes, made before the clock runs.
 
+use std::time::Duration;
+
 use queuectl_core::{Json, Name, NewJob};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::door::Moment;
 
 /// The kind of every job.
-pub const KIND: &str = "noop";
+pub(crate) const KIND: &str = "noop";
+
+/// The most jobs that one call enqueues while a file is filled.
+pub(crate) const BATCH: usize = 1000;
 
 /// What a handler is given.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Payload {
+pub(crate) struct Payload {
     /// Which job it is.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Whom to write to: stands for the few short texts that payloads mostly are.
-    pub to: String,
+    pub(crate) to: String,
     /// About what.
-    pub subject: String,
+    pub(crate) subject: String,
 }
 
 impl Payload {
-    fn new(number: usize) -> Self {
+    pub(crate) fn new(number: usize) -> Self {
         Payload {
             number: number as u64,
             to: format!("someone-{number:08}@example.org"),
@@ -30,7 +36,7 @@ impl Payload {
 }
 
 /// Jobs for our side.
-pub fn jobs(count: usize) -> Result<Vec<NewJob>> {
+pub(crate) fn jobs(count: usize) -> Result<Vec<NewJob>> {
     let kind = Name::new(KIND)?;
     (0..count)
         .map(|number| {
@@ -40,18 +46,40 @@ pub fn jobs(count: usize) -> Result<Vec<NewJob>> {
         .collect()
 }
 
+/// A job whose payload says when it was meant to be enqueued: what its handler times itself by.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    /// By the boot clock.
+    pub(crate) at_nanos: u64,
+    /// What stands in every payload.
+    #[serde(flatten)]
+    payload: Payload,
+}
+
+impl Sent {
+    pub(crate) fn job(number: usize, at: Moment) -> Result<NewJob> {
+        let sent = Sent { at_nanos: at.as_nanos(), payload: Payload::new(number) };
+        Ok(NewJob::new(KIND, &sent)?)
+    }
+
+    /// The time since then.
+    pub(crate) fn elapsed(&self) -> Duration {
+        Moment::from_nanos(self.at_nanos).elapsed()
+    }
+}
+
 /// A row for the floor.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its id, such as a hand-written queue makes them: 26 characters that sort by age. Random ids
     /// would cost the floor more, so these make the harder comparison.
-    pub id: String,
+    pub(crate) id: String,
     /// The same text as on our side.
-    pub payload: String,
+    pub(crate) payload: String,
 }
 
 /// Rows for the floor.
-pub fn rows(count: usize) -> Result<Vec<Row>> {
+pub(crate) fn rows(count: usize) -> Result<Vec<Row>> {
     (0..count)
         .map(|number| {
             Ok(Row {
