@@ -5,13 +5,13 @@ use std::process::Command;
 
 use queuectl_core::{Durability, State, Store};
 
+use crate::door::Moment;
 use crate::figures::{millis, percentile};
-use crate::floor::{self, Floor};
 use crate::measure::{Bed, timed_on};
 use crate::parts::Part;
 use crate::process::{PART, queuectl_on, run};
-use crate::rows::rows;
-use crate::{Result, door, ours};
+use crate::rows::{Row, rows};
+use crate::{Result, door, floor, ours};
 
 /// The time of `queuectl enqueue true`, in milliseconds.
 pub(crate) fn enqueue(bed: &Bed) -> Result<f64> {
@@ -57,8 +57,8 @@ fn typical(bed: &Bed, command: impl Fn() -> Result<Command>) -> Result<f64> {
 /// The bare program.
 pub(crate) fn part(file: &Path, durability: Durability) -> Result<()> {
     let connection = floor::open(file, durability)?;
-    let mut row = rows(1)?;
-    // Of all programs that add a row, none adds the same.
-    row[0].id = format!("process-{}-{}", std::process::id(), door::Moment::now().as_nanos());
-    Floor::new(&connection, 1)?.insert(&row)
+    // Of all the programs that add a row, no two add the same.
+    let id = format!("{:026}", Moment::now().as_nanos());
+    let payload = rows(1)?.swap_remove(0).payload;
+    floor::insert_one(&connection, &Row { id, payload })
 }

@@ -45,6 +45,12 @@ pub(crate) fn insert(bed: &Bed, batch: usize) -> Result<f64> {
     Ok(rate)
 }
 
+/// Inserts one row, with the one statement that it takes.
+pub(crate) fn insert_one(connection: &Connection, row: &Row) -> Result<()> {
+    connection.execute(INSERT, (&row.id, KIND, now(), &row.payload))?;
+    Ok(())
+}
+
 /// Inserts from so many threads, one row per transaction, the connection behind a mutex: better by
 /// far than a connection for each thread, which would wait for each other by polling.
 pub(crate) fn insert_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
@@ -160,9 +166,7 @@ impl<'a> Floor<'a> {
     pub(crate) fn claim_complete(&mut self, done: &[Claimed]) -> Result<Vec<Claimed>> {
         self.begin.execute([])?;
         let now = now();
-        for job in done {
-            self.complete.execute((job.number, now))?;
-        }
+        self.complete_each(done, now)?;
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Claimed { number: row.get(0)?, _id: row.get(1)?, _payload: row.get(2)? })
         };
@@ -172,6 +176,21 @@ impl<'a> Floor<'a> {
         }
         self.commit.execute([])?;
         Ok(claimed)
+    }
+
+    /// Completes and claims nothing.
+    pub(crate) fn complete(&mut self, done: &[Claimed]) -> Result<()> {
+        self.begin.execute([])?;
+        self.complete_each(done, now())?;
+        self.commit.execute([])?;
+        Ok(())
+    }
+
+    fn complete_each(&mut self, done: &[Claimed], now: i64) -> Result<()> {
+        for job in done {
+            self.complete.execute((job.number, now))?;
+        }
+        Ok(())
     }
 }
 
