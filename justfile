@@ -21,6 +21,13 @@ bench *ARGS:
     cargo build --release -p queuectl-cli
     cargo bench -p benches --bench queue -- {{ARGS}}
 
+# The same work on other queues: builds them, then runs ours and theirs in turns.
+bench-peers *ARGS:
+    cd benches/peers/effectum && cargo build --release --locked
+    cd benches/peers/honker && cargo build --release --locked
+    cd benches/peers/apalis-sqlite && cargo build --release --locked
+    just bench --peers 'peer' {{ARGS}}
+
 # The licences and known faults of the dependencies (needs cargo-deny).
 deny:
     cargo deny check

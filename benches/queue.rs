@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use benches::args::{Args, USAGE};
 use benches::machine::{Machine, load};
 use benches::process::PART;
-use benches::{Result, measures, parts, table};
+use benches::{Result, measures, parts, peers, table};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +43,11 @@ fn run(args: &Args) -> Result<()> {
     page.add(&machine.to_string());
     if let Some(note) = &args.note {
         page.add(&format!("- {note}"));
+    }
+    if args.peers {
+        for about in peers::all_about() {
+            page.add(&format!("- peer: {}", about?));
+        }
     }
     if args.quick {
         page.add("- **quick: to see that everything runs; these figures mean nothing**");

@@ -8,9 +8,11 @@ use crate::Result;
 pub const USAGE: &str = "\
 usage: cargo bench -p benches --bench queue -- [OPTIONS] [FILTER]
 
-  FILTER          only measures whose name and durability contain this text
+  FILTER          only measures whose name and durability, or what they are held against, contain
+                  this text
   --rounds N      medians of N rounds (default 5; also from BENCH_ROUNDS)
   --quick         one tiny round, to see that everything still runs; its figures mean nothing
+  --peers         hold it against other queues as well (`just bench-peers` builds them)
   --rows N        completed jobs in the file with a backlog (default 10,000,000); as many as a tenth
                   of that wait in it, and as many again are due later
   --keep          keep that file in DIR for the next time: it takes a minute to make
@@ -29,6 +31,8 @@ pub struct Args {
     pub warm_ups: usize,
     /// A hundredth of the jobs.
     pub quick: bool,
+    /// Against other queues as well.
+    pub peers: bool,
     /// Completed jobs in the file with a backlog.
     pub rows: usize,
     /// Keep that file.
@@ -58,6 +62,7 @@ impl Args {
             rounds: rounds.map_or(Ok(5), |text| positive(&text))?,
             warm_ups: 1,
             quick: false,
+            peers: false,
             rows: 10_000_000,
             keep: false,
             dir: std::env::temp_dir(),
@@ -76,6 +81,7 @@ impl Args {
             match word.as_str() {
                 "--rounds" => args.rounds = positive(&value()?)?,
                 "--rows" => args.rows = positive(&value()?)?,
+                "--peers" => args.peers = true,
                 "--keep" => args.keep = true,
                 "--dir" => args.dir = value()?.into(),
                 "--note" => args.note = Some(value()?),
@@ -96,7 +102,7 @@ impl Args {
         }
         if args.quick {
             (args.rounds, args.warm_ups) = (1, 0);
-            args.rows /= 100;
+            args.rows = args.rows.div_ceil(100);
         }
         Ok(args)
     }

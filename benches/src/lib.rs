@@ -18,6 +18,7 @@ pub mod measures;
 mod ours;
 mod pace;
 pub mod parts;
+pub mod peers;
 mod pickup;
 pub mod process;
 mod rows;

@@ -11,12 +11,14 @@ use queuectl_core::Durability;
 use crate::args::Args;
 use crate::backlog::{Backlog, BacklogFile};
 use crate::figures::Unit;
-use crate::measure::{Figure, Goal, Measure};
+use crate::measure::{Bed, Figure, Goal, Measure};
+use crate::peers::{self, PEERS};
 use crate::{backlog, command, crowd, floor, idle, ours, pace, pickup, shell};
 
 /// All measures, in the order in which they are run and shown.
 pub fn all(args: &Args) -> Vec<Measure> {
-    let backlog = Backlog { completed: args.rows, later: args.rows / 10, pending: args.rows / 10 };
+    let waiting = args.rows.div_ceil(10);
+    let backlog = Backlog { completed: args.rows, later: waiting, pending: waiting };
     let with_backlog = Rc::new(BacklogFile::new(backlog, &args.dir, args.keep));
     let mut all = Vec::new();
     for durability in [Durability::Full, Durability::Normal] {
@@ -30,6 +32,9 @@ pub fn all(args: &Args) -> Vec<Measure> {
         if durability == Durability::Full {
             all.extend(list.shell());
             all.extend(list.idle(backlog));
+        }
+        if args.peers {
+            all.extend(PEERS.into_iter().flat_map(|peer| list.peer(peer)));
         }
     }
     all
@@ -149,8 +154,9 @@ impl List {
     }
 
     fn with_backlog(self, file: &Rc<BacklogFile>) -> Vec<Measure> {
-        let (List { durability, .. }, jobs) = (self, self.jobs(25_000));
-        let Backlog { completed, .. } = file.backlog();
+        let List { durability, .. } = self;
+        let Backlog { completed, pending, .. } = file.backlog();
+        let jobs = self.jobs(25_000).min(pending);
         let of = rows(completed);
         let (to_work, to_count) = (Rc::clone(file), Rc::clone(file));
         let mut all = vec![
@@ -183,7 +189,9 @@ impl List {
         let longest = Duration::from_secs(3).as_secs_f64() * 1000.0;
         vec![
             Measure::new(name, self.durability, jobs, move |bed| crowd::drain(bed, processes))
-                .against("ours: one process", jobs, |bed| crowd::drain(bed, 1))
+                .against("ours: one process", jobs, |bed| {
+                    crowd::drain(bed, 1).map(|[rate, _, _]| rate)
+                })
                 .gives([
                     Figure::RATE.to_reach(Goal::RatioAtLeast(0.8)),
                     Figure::new("jobs of each", Unit::LeastOfMost).to_reach(Goal::AtLeast(0.5)),
@@ -226,6 +234,30 @@ impl List {
             )
             .against("ours: a worker before 100 jobs", 100, idle::with_backlog)
             .gives([memory]),
+        ]
+    }
+
+    /// The same work as another queue does.
+    fn peer(self, peer: &'static str) -> Vec<Measure> {
+        let List { durability, .. } = self;
+        let (one_by_one, many) = (self.synced(800, 6_000), self.jobs(20_000));
+        // Few, because there is a peer that takes the longer for each job the more it has done.
+        let (to_run, to_pick_up) = (self.jobs(5_000), self.jobs(200));
+        let rate_of = |phase| move |bed: &Bed| peers::run::<1>(bed, peer, phase);
+        let name = format!("peer {peer}");
+        vec![
+            Measure::new("enqueue 1 per call", durability, one_by_one, |bed| ours::enqueue(bed, 1))
+                .against(&name, one_by_one, rate_of("enqueue-one")),
+            Measure::new("enqueue 1000 per call", durability, many, |bed| ours::enqueue(bed, 1000))
+                .against(&name, many, rate_of("enqueue-many")),
+            Measure::new("no-op jobs end to end, 1 worker", durability, to_run, |bed| {
+                ours::work(bed, 1)
+            })
+            .against(&name, to_run, rate_of("work"))
+            .to_reach(Goal::RatioAtLeast(5.0)),
+            Measure::new("pickup by an idle process", durability, to_pick_up, pickup::ours)
+                .against(&name, to_pick_up, |bed| peers::run::<2>(bed, peer, "pickup"))
+                .gives([Figure::new("p50", Unit::Millis), Figure::new("p99", Unit::Millis)]),
         ]
     }
 }
