@@ -34,7 +34,7 @@ pub fn all(args: &Args) -> Vec<Measure> {
             all.extend(list.idle(backlog));
         }
         if args.peers {
-            all.extend(PEERS.into_iter().flat_map(|peer| list.peer(peer)));
+            all.extend(PEERS.into_iter().flat_map(|(peer, to_run)| list.peer(peer, to_run)));
         }
     }
     all
@@ -238,11 +238,10 @@ impl List {
     }
 
     /// The same work as another queue does.
-    fn peer(self, peer: &'static str) -> Vec<Measure> {
+    fn peer(self, peer: &'static str, to_run: usize) -> Vec<Measure> {
         let List { durability, .. } = self;
         let (one_by_one, many) = (self.synced(800, 6_000), self.jobs(20_000));
-        // Few, because there is a peer that takes the longer for each job the more it has done.
-        let (to_run, to_pick_up) = (self.jobs(5_000), self.jobs(200));
+        let (to_run, to_pick_up) = (self.jobs(to_run), self.jobs(200));
         let rate_of = |phase| move |bed: &Bed| peers::run::<1>(bed, peer, phase);
         let name = format!("peer {peer}");
         vec![

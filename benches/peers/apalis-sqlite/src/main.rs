@@ -14,7 +14,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let task = task(|| "apalis-sqlite 1.0.0, `synchronous` set after its set-up".to_owned())?;
+    let sqlite: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(&SqlitePool::connect("sqlite::memory:").await?)
+        .await?;
+    let task = task(|| {
+        format!("apalis-sqlite 1.0.0, SQLite {sqlite}, `synchronous` set after its set-up")
+    })?;
     let url = format!("sqlite://{}?mode=rwc", task.file.display());
     let pool = SqlitePoolOptions::new().max_connections(1).connect(&url).await?;
     SqliteStorage::setup(&pool).await?;
