@@ -134,6 +134,7 @@ mod tests {
         let set = Args::parse(["--bench".into()], Some("7".into()));
         assert_eq!(set.unwrap().rounds, 7);
         assert!(parse(&[]).unwrap().quick);
-        assert_eq!(parse(&["--rounds", "9", "--quick"]).unwrap().rounds, 1);
+        let quick = parse(&["--rounds", "9", "--rows", "50", "--quick"]).unwrap();
+        assert_eq!((quick.rounds, quick.rows), (1, 1));
     }
 }

@@ -233,3 +233,28 @@ fn status_of(path: &Path, bed: &Bed) -> Result<[f64; 2]> {
     let status = median(&|| run(queuectl_on(path)?.arg("status")))?;
     Ok([counts, status])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_file_is_found_again_and_has_what_was_taken_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let backlog = Backlog { completed: SEED + 500, later: 5, pending: 20 };
+        let first = BacklogFile::new(backlog, folder.path(), true);
+        let path = first.ready().unwrap().to_owned();
+
+        let store = ours::open(&path, Durability::Off).unwrap();
+        let worker = ours::register(&store).unwrap();
+        ours::exchange_all(&store, worker, BATCH).unwrap();
+        let waiting = || ours::count(&store, State::Pending).unwrap();
+        assert_eq!(waiting(), 5, "those of a higher priority are not due");
+
+        let again = BacklogFile::new(backlog, folder.path(), true);
+        assert_eq!(again.ready().unwrap(), path);
+        assert_eq!(waiting(), 25);
+        let completed = ours::count(&store, State::Completed).unwrap();
+        assert_eq!(completed as usize, backlog.completed + backlog.pending);
+    }
+}

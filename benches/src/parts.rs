@@ -75,3 +75,19 @@ pub(crate) fn heard() -> impl Iterator<Item = std::io::Result<String>> {
 pub(crate) fn hear_no_more() {
     heard().for_each(drop);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_is_found_by_the_words_that_start_it() {
+        for (place, (name, part)) in Part::ALL.into_iter().enumerate() {
+            assert_eq!(part as usize, place);
+            let words = part.words(Path::new("queue.db"), Durability::Normal);
+            assert_eq!(words, [name, "queue.db", "normal"]);
+        }
+        assert!(run(&["unheard-of".into(), "queue.db".into(), "full".into()]).is_err());
+        assert!(run(&["pickup".into()]).is_err());
+    }
+}

@@ -145,3 +145,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_just_as_many_numbers_as_were_asked_for() {
+        assert_eq!(numbers::<f64, 2>("1 2.5\n").unwrap(), [1.0, 2.5]);
+        assert!(numbers::<u64, 1>("1 2").is_err());
+        assert!(numbers::<u64, 2>("1 two").is_err());
+    }
+}
