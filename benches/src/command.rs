@@ -9,7 +9,7 @@ use crate::door::Moment;
 use crate::figures::{millis, percentile};
 use crate::measure::{Bed, timed_on};
 use crate::parts::Part;
-use crate::process::{PART, queuectl_on, run};
+use crate::process::{OWN, PART, queuectl_on, run};
 use crate::rows::{Row, rows};
 use crate::{Result, door, floor, ours};
 
@@ -31,9 +31,8 @@ pub(crate) fn enqueue(bed: &Bed) -> Result<f64> {
 /// The time of a program that opens a file, commits a row with bare SQL, and ends.
 pub(crate) fn bare(bed: &Bed) -> Result<f64> {
     drop(floor::create(bed)?);
-    let here = std::env::current_exe()?;
     let time = typical(bed, || {
-        let mut command = door::program(&here);
+        let mut command = door::program(OWN);
         command.arg(PART).args(Part::CommitOne.words(&bed.file(), bed.durability));
         Ok(command)
     })?;

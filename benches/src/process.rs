@@ -6,7 +6,7 @@
 
 use std::fs::{read_dir, read_to_string};
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::door;
 /// The word that makes this program run a part of itself.
 pub const PART: &str = "part";
 
+/// This program, also when a newer one has been built in its place since it was started.
+pub(crate) const OWN: &str = "/proc/self/exe";
+
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -30,7 +33,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a part of this program.
     pub(crate) fn part(words: &[&str]) -> Result<Self> {
-        let mut command = door::companion(&std::env::current_exe()?);
+        let mut command = door::companion(Path::new(OWN));
         command.arg(PART).args(words);
         Process::start(&mut command)
     }
@@ -130,7 +133,7 @@ pub(crate) fn queuectl() -> Result<PathBuf> {
 }
 
 /// `queuectl` on a store, saying nothing.
-pub(crate) fn queuectl_on(store: &std::path::Path) -> Result<Command> {
+pub(crate) fn queuectl_on(store: &Path) -> Result<Command> {
     let mut command = door::program(queuectl()?);
     command.arg("--store").arg(store).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null());
