@@ -19,10 +19,14 @@ use super::gate::beside;
 use super::open;
 use crate::store::{BoxError, Waker, Watch};
 
-/// How long after a write SQLite is asked first; then twice as long each time.
-const FIRST_LOOK: Duration = Duration::from_micros(200);
-/// A write that has not become a commit by then was undone.
-const LAST_LOOK: Duration = Duration::from_secs(2);
+/// How long after a write that cannot be seen yet SQLite is asked again; then a quarter longer each
+/// time. A sync takes about twice as long.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+/// The last pause, about two seconds after the write. One that is no commit by then was undone.
+const LAST_PAUSE: Duration = Duration::from_millis(400);
+/// How long those who were woken are left alone. A large commit is thousands of writes, and most
+/// commits are made by those who would be woken.
+const REST: Duration = Duration::from_millis(1);
 
 /// The wakers of one store, and the thread that calls them while there are any.
 #[derive(Default)]
@@ -102,7 +106,7 @@ struct Watching {
     connection: Connection,
     /// The commit that was seen last.
     version: Option<i64>,
-    /// When to look next without being told.
+    /// How long to wait for the next look. `None` to wait until the kernel tells.
     pause: Option<Duration>,
 }
 
@@ -112,16 +116,17 @@ impl Watching {
         loop {
             match self.heard() {
                 Heard::End => return false,
-                Heard::Write => self.pause = Some(FIRST_LOOK),
+                Heard::Write => self.pause = Some(FIRST_PAUSE),
                 Heard::Nothing => {
-                    self.pause = self.pause.map(|pause| pause * 2).filter(|&p| p < LAST_LOOK);
+                    let longer = self.pause.map(|pause| pause + pause / 4);
+                    self.pause = longer.filter(|&pause| pause < LAST_PAUSE);
                 }
             }
             let version = data_version(&self.connection);
             if version.is_none() || version != self.version {
                 self.version = version;
                 // What was heard may have been the next commit's as well, which cannot be seen yet.
-                self.pause = Some(FIRST_LOOK);
+                self.pause = Some(REST);
                 return true;
             }
         }
@@ -130,16 +135,20 @@ impl Watching {
     fn heard(&self) -> Heard {
         let timeout = self.pause.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds =
-            [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&*self.end, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Heard::Nothing,
-            Ok(_) if fds[1].revents().is_empty() => {}
+            [PollFd::new(&*self.end, PollFlags::IN), PollFd::new(&self.inotify, PollFlags::IN)];
+        // A short pause is not cut short by every write of a commit.
+        let awaited = if self.pause.is_some_and(|pause| pause <= REST) { 1 } else { 2 };
+        match poll(&mut fds[..awaited], timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) if fds[0].revents().is_empty() => {}
             _ => return Heard::End,
         }
-        // What the events say does not matter, only that there were some.
+        // What the events say does not matter, only whether there were some.
         let mut events = [0_u8; 4096];
-        while rustix::io::read(&self.inotify, &mut events).is_ok_and(|read| read == events.len()) {}
-        Heard::Write
+        let mut heard = Heard::Nothing;
+        while rustix::io::read(&self.inotify, &mut events).is_ok_and(|read| read > 0) {
+            heard = Heard::Write;
+        }
+        heard
     }
 }
 
