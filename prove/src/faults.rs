@@ -17,10 +17,11 @@ use std::time::Duration;
 use nix::libc;
 use queuectl_core::{BootTime, Clock, SystemClock};
 
+use crate::beside::queuectl;
 use crate::boundaries::in_threads;
 use crate::boundaries::trial::{Bench, Said, Trial};
 use crate::boundaries::verbs::{VERBS, Verb};
-use crate::power::{queuectl, scratch};
+use crate::power::scratch;
 use crate::scoreboard::{Score, count};
 use crate::tracer::{self, Call, Ended, Entry, Exit, Hook, Kind, Run, Tracee};
 

@@ -11,6 +11,7 @@ macro_rules! say {
     }};
 }
 
+mod beside;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod boundaries;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -85,7 +86,14 @@ enum Proof {
 fn main() -> ExitCode {
     let args = Args::parse();
     match args.proof {
-        Proof::All(options) => series::run(&options),
+        Proof::All(options) => {
+            // Looked at here, and not when the first proof that needs it begins.
+            if let Err(error) = beside::queuectl() {
+                say!("failed: {error}");
+                return ExitCode::FAILURE;
+            }
+            series::run(&options)
+        }
         Proof::StormPart(part) => part.run(),
         Proof::StormJob(job) => job.run(),
         Proof::RecoveryPart(part) => part.run(),

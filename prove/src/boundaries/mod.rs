@@ -16,7 +16,8 @@ use queuectl_core::{Clock, SystemClock};
 
 use self::trial::{Bench, matters};
 use self::verbs::VERBS;
-use crate::power::{queuectl, scratch};
+use crate::beside::queuectl;
+use crate::power::scratch;
 use crate::scoreboard::{Score, count};
 use crate::tracer::{self, Call, Ended, Entry, Exit, Hook, Kind, Tracee};
 

@@ -31,6 +31,7 @@ use self::expect::{Ack, Expected};
 use self::history::{Disk, Event, History, Survival};
 use self::record::Recorder;
 use self::script::Author;
+use crate::beside::queuectl;
 use crate::scoreboard::{Score, count};
 use crate::tracer;
 
@@ -209,20 +210,6 @@ pub(crate) fn scratch() -> io::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     let place = tempfile::Builder::new().prefix("prove-").tempdir_in(memory);
     place.or_else(|_| tempfile::tempdir())
-}
-
-/// The program `queuectl` beside this one.
-pub(crate) fn queuectl() -> io::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let found = own
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join("queuectl"))
-        .find(|path| path.is_file());
-    found.ok_or_else(|| {
-        io::Error::other("there is no queuectl beside this program; build both, with --release")
-    })
 }
 
 /// Runs a workload and writes down what it does; gives the path of its store inside of the disk.

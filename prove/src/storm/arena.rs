@@ -12,6 +12,7 @@ use queuectl_core::{JobId, SqliteOptions, SqliteStore};
 use queuectl_testkit::history::{Call, Fault, ProcessId, Sighting};
 
 use super::task::{HOLDER, WITNESS};
+use crate::beside;
 use crate::witness::process::{self, Live, Target};
 
 /// How many ids the operators choose among.
@@ -66,7 +67,7 @@ impl Arena {
             next_label: AtomicU64::new(1),
             living: Mutex::default(),
             seen: Mutex::default(),
-            queuectl: process::queuectl()?,
+            queuectl: beside::queuectl()?,
             prove: std::env::current_exe()?,
         };
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,20 +44,6 @@ fn die_with_parent(command: &mut Command) {
     unsafe {
         command.pre_exec(hook);
     }
-}
-
-/// The `queuectl` beside this program.
-pub(crate) fn queuectl() -> io::Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    // The tests of this program stand one folder below.
-    let folders = here.ancestors().skip(1).take(2);
-    let found = folders.map(|folder| folder.join("queuectl")).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("no queuectl beside {}: build queuectl-cli first", here.display()),
-        )
-    })
 }
 
 /// A child process, until it is waited for.
