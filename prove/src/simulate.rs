@@ -13,8 +13,43 @@ use crate::scoreboard::{Score, count};
 /// How long a world lives before it comes to rest. Longer ones have more history, shorter ones more
 /// variety.
 const STEPS: u64 = 2_000;
-/// What a run of some length must have seen, for each thousand of its seeds.
-const SEEN_PER_THOUSAND: u64 = 10;
+/// How often in a million steps each of what a run must have seen comes about: 2,000 worlds with the
+/// store in memory, on 2026-11-22. With SQLite it is the same.
+const USUAL: &[(&str, u64)] = &[
+    ("an attempt told that its lease is lost", 4_800),
+    ("an enqueue repeated after an unknown outcome", 2_700),
+    ("a call answered after the lease", 4_100),
+    ("a call failed after its effect", 9_400),
+    ("a call failed before its effect", 19_000),
+    ("a claim found by asking what is held", 3_000),
+    ("a death after a commit", 460),
+    ("a death before a call", 420),
+    ("a death with attempts running", 3_600),
+    ("a death with attempts that had not begun", 200),
+    ("a job claimed again after its delay", 22_000),
+    ("a job claimed after those it waited for", 3_700),
+    ("a job cancelled while it ran", 1_700),
+    ("a job died of lost leases", 6_300),
+    ("a job given back because it did not begin", 12_000),
+    ("a late settlement refused", 3_300),
+    ("a living worker declared lost", 3_300),
+    ("a lost job claimed again", 12_000),
+    ("a process stopped beyond its lease", 1_100),
+    ("a restart with attempts running", 580),
+    ("a retry by hand", 9_300),
+    ("a settlement repeated", 1_700),
+    ("a unique key taken", 10_000),
+    ("a worker stopped for good by an order", 1_100),
+    ("an orphan ended before the next attempt", 810),
+    ("jobs deleted", 24_000),
+    ("jobs held in advance", 2_700),
+    ("the wall clock set by years", 1_200),
+];
+/// One that has seen less than this part of it is blind. Of 25 runs of 40 worlds each, the poorest in
+/// anything had 0.29 of what is usual; of 5 runs of 200, it was 0.82.
+const ENOUGH: u64 = 3;
+/// Fewer worlds, or shorter ones, are too few to be judged.
+const JUDGED_FROM: u64 = 100;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
@@ -103,13 +138,22 @@ pub(crate) fn run(options: &Options) -> Score {
         }
         score.violations.push(format!("{failure}again: {}", options.replay(failure.seed.seed)));
     }
-    if options.seed.is_none() && score.violations.is_empty() {
-        for what in tally.missed(1 + seeds * SEEN_PER_THOUSAND / 1_000) {
-            let times = count(tally.of(what));
-            score.violations.push(format!("blind: {what} came about {times} times only"));
-        }
+    let is_judged = seeds >= JUDGED_FROM && options.steps >= STEPS;
+    if is_judged && score.violations.is_empty() {
+        score.violations = blind(&tally);
     }
     score
+}
+
+/// What came about so rarely that what was not found may well be there.
+fn blind(tally: &Tally) -> Vec<String> {
+    let steps = tally.of("steps");
+    let seen = USUAL.iter().map(|&(what, usual)| (what, tally.of(what), usual * steps / 1_000_000));
+    let rare = seen.filter(|(_, times, usual)| times * ENOUGH < *usual);
+    rare.map(|(what, times, usual)| {
+        format!("blind: {what}: {} times, where {} are usual", count(times), count(usual))
+    })
+    .collect()
 }
 
 /// A store in files that are in memory, where there is such a file system.
@@ -130,4 +174,30 @@ fn sqlite(clock: &Arc<ManualClock>) -> Open {
         let store = SqliteStore::open(folder.path().join("queue.db"), options);
         Arc::new(store.expect("a store"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_how_often_each_thing_comes_about() {
+        let known: Vec<_> = USUAL.iter().map(|(what, _)| *what).collect();
+        assert_eq!(known, Tally::default().missed(1));
+    }
+
+    /// A hundred times the same world: whatever it has not seen, nobody has.
+    #[test]
+    fn what_never_came_about_makes_a_run_blind() {
+        let world = simulator::run(Seed { seed: 1, steps: STEPS }, &in_memory);
+        let world = world.map_err(|failure| failure.broken).unwrap();
+        let mut tally = Tally::default();
+        (0..100).for_each(|_| tally.merge(&world));
+        let blind = blind(&tally);
+        for (what, _) in USUAL {
+            let is_told = blind.iter().any(|told| told.contains(what));
+            assert!(is_told || world.of(what) > 0, "{what}");
+        }
+        assert!(!blind.is_empty() && blind.len() < USUAL.len());
+    }
 }
