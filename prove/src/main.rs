@@ -125,7 +125,7 @@ fn show(scores: &[Score], details: bool) -> ExitCode {
             say!("  {detail}");
         }
         for violation in &score.violations {
-            say!("  {violation}");
+            say!("{}{violation}", scoreboard::VIOLATION);
         }
     }
     if scores.iter().all(Score::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

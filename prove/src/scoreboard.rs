@@ -19,6 +19,9 @@ pub(crate) struct Score {
     pub(crate) took: Duration,
 }
 
+/// How the line of a broken promise begins.
+pub(crate) const VIOLATION: &str = "  - ";
+
 impl Score {
     pub(crate) fn new(name: &'static str) -> Self {
         Score { name, ..Score::default() }
@@ -34,17 +37,45 @@ impl Score {
     }
 }
 
-/// One line: `kill storm: 3,000 kills, 10,346 acknowledged; 0 violations (31.2 s)`.
+/// What was found in how long, and below it what was done:
+///
+/// ```text
+/// kill storm: 0 violations, 31.2 s
+///   3,000 kills, 10,346 acknowledged
+/// ```
+///
+/// Each violation follows in a line of its own, after [`VIOLATION`].
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (violations, took) = (self.violations.len(), self.took.as_secs_f64());
+        write!(f, "{}: {violations} violations, {took:.1} s", self.name)?;
         let figures: Vec<_> =
             self.figures.iter().map(|(what, value)| format!("{value} {what}")).collect();
-        write!(f, "{}: {}; {} violations", self.name, figures.join(", "), self.violations.len())?;
-        if let Some(why) = &self.skipped {
-            write!(f, "; skipped: {why}")?;
+        let skipped = self.skipped.as_ref().map(|why| format!("skipped: {why}"));
+        for part in [Some(figures.join(", ")), skipped].into_iter().flatten() {
+            if !part.is_empty() {
+                write!(f, "\n{}", indented(&part))?;
+            }
         }
-        write!(f, " ({:.1} s)", self.took.as_secs_f64())
+        Ok(())
     }
+}
+
+/// The text in lines that a terminal of 80 columns has room for, each two columns in.
+pub(crate) fn indented(text: &str) -> String {
+    const ROOM: usize = 78;
+    let (mut lines, mut len) = (String::from(" "), 1);
+    for word in text.split_whitespace() {
+        let more = 1 + word.chars().count();
+        if len > 1 && len + more > ROOM {
+            lines.push_str("\n ");
+            len = 1;
+        }
+        lines.push(' ');
+        lines.push_str(word);
+        len += more;
+    }
+    lines
 }
 
 /// A number as people read it: `1,000,000`.
@@ -63,6 +94,15 @@ pub(crate) fn count(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal() {
+        let text = indented(&"some words and ".repeat(40));
+        assert!(text.lines().all(|line| (60..80).contains(&line.len()) || text.ends_with(line)));
+        assert_eq!(indented("word"), "  word");
+        // What has no blank is left whole.
+        assert_eq!(indented(&format!("a {}", "b".repeat(100))).lines().count(), 2);
+    }
 
     #[test]
     fn numbers_have_commas() {
