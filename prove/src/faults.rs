@@ -104,11 +104,23 @@ struct Failing {
     since: Option<BootTime>,
     /// The first call that failed.
     first: Option<String>,
+    /// What the command had to tell was lost by it.
+    silenced: bool,
+    /// A thread or a process could not be made.
+    alone: bool,
 }
 
 impl Failing {
     fn new(folder: PathBuf, fault: Option<Fault>) -> Self {
-        Failing { folder, fault, seen: Vec::new(), since: None, first: None }
+        Failing {
+            folder,
+            fault,
+            seen: Vec::new(),
+            since: None,
+            first: None,
+            silenced: false,
+            alone: false,
+        }
     }
 
     /// Whether a call is about the store, or makes a thread or a process of this program.
@@ -162,7 +174,11 @@ impl Hook for Failing {
             let path = tracee.path(call).unwrap_or_default();
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             self.first = Some(format!("{} of {file}", call.name()));
+            // What was interrupted is done again, and what was cut short is gone on with.
+            let is_final = ![EINTR, SHORT].contains(&fault.errno);
+            self.silenced = is_final && path == self.folder.join("out");
         }
+        self.alone |= call.kind == Kind::Clone;
         match fault.errno {
             SHORT if call.size() > 1 => Entry::Short(call.size() / 2),
             SHORT => Entry::Go,
@@ -305,6 +321,13 @@ fn try_one(bench: &Bench<'_>, place: &Path, fault: Fault, tally: &Mutex<Tally>) 
         return Ok(());
     };
     let mut wrong = judge(bench.verb, fault, &run, &said, &trial);
+    // A worker whose threads could not be made has to say so and end: it is of no use to anybody.
+    if hook.alone && run.ended == [Some(Ended::Exited(5))] {
+        wrong.retain(|(what, _)| *what != Wrong::GivenUp);
+    }
+    if hook.silenced && run.ended == [Some(Ended::Exited(0))] {
+        wrong.push((Wrong::Exit, "exit 0, and what it had to tell is lost".to_owned()));
+    }
     for (kind, what) in
         trial.examine(&said).into_iter().map(|what| (Wrong::Lost, what)).chain(
             trial.again()?.into_iter().map(|what| (Wrong::Lost, format!("afterwards, {what}"))),

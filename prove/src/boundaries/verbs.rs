@@ -26,13 +26,28 @@ const FURNISHED: &[&[&str]] = &[
     &["enqueue", "--id", "dead", "-r", "0", "--queue", "broken", "exit 3"],
     &["enqueue", "--id", "deader", "-r", "0", "--queue", "broken", "exit 4"],
     &["worker", "start", "--drain", "--queue", "broken"],
-    &["enqueue", "--id", "bystander", "--queue", "aside", "--delay", "9h", "true"],
-    &["enqueue", "--id", "waits", "--queue", "aside", "--after", "bystander", "true"],
+    BYSTANDER,
+    WAITS,
     &["enqueue", "--id", "ready", "--queue", "work", "--unique-key", "mine", RUNS],
 ];
 
+/// A store with a dead worker that held a job.
+const BEREFT: &[&[&str]] = &[
+    BYSTANDER,
+    WAITS,
+    &["enqueue", "--id", "ready", "--queue", "work", KILLS],
+    &["worker", "start", "--drain", "--queue", "work"],
+];
+
+const BYSTANDER: &[&str] =
+    &["enqueue", "--id", "bystander", "--queue", "aside", "--delay", "9h", "true"];
+const WAITS: &[&str] =
+    &["enqueue", "--id", "waits", "--queue", "aside", "--after", "bystander", "true"];
+
 /// A job that leaves a line each time it runs. Its worker's home is the folder of the trial.
 const RUNS: &str = "echo ran >> $HOME/witness";
+/// The same, but the first time it kills its worker instead.
+const KILLS: &str = "mkdir $HOME/once && kill -9 $PPID && sleep 9; echo ran >> $HOME/witness";
 
 const PLAIN: Verb = Verb {
     name: "",
@@ -161,6 +176,18 @@ pub(crate) const VERBS: &[Verb] = &[
         args: &["worker", "start", "--drain", "--queue", "work"],
         told: "ready completed after",
         goal: &[("SELECT state FROM queuectl_job WHERE name = 'ready'", 3)],
+        persistent: true,
+        ..PLAIN
+    },
+    Verb {
+        name: "worker after a death",
+        before: BEREFT,
+        args: &["worker", "start", "--drain", "--queue", "work"],
+        told: "ready completed after",
+        goal: &[
+            ("SELECT state FROM queuectl_job WHERE name = 'ready'", 3),
+            ("SELECT token > 1 FROM queuectl_job WHERE name = 'ready'", 1),
+        ],
         persistent: true,
         ..PLAIN
     },
