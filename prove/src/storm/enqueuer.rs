@@ -69,7 +69,7 @@ impl Enqueuer {
             pass(Duration::from_millis(20));
             return Ok(());
         }
-        if self.chance.u8(0..20) == 0 {
+        if self.chance.u8(0..10) == 0 {
             return self.purge();
         }
         let len = [1, 1, 1, 2, 5, 40][self.chance.usize(0..6)];
@@ -122,12 +122,12 @@ impl Enqueuer {
 
     /// Deletes one of the jobs that have ended.
     fn purge(&mut self) -> Result<(), Box<dyn Error>> {
-        let query = JobQuery {
-            states: vec![State::Completed, State::Dead, State::Cancelled],
-            sort: Sort::Updated,
-            limit: 20,
-            ..JobQuery::default()
+        // Most jobs complete, and leave less behind than those that die.
+        let states = match self.chance.bool() {
+            true => vec![State::Dead],
+            false => vec![State::Completed, State::Dead, State::Cancelled],
         };
+        let query = JobQuery { states, sort: Sort::Updated, limit: 20, ..JobQuery::default() };
         let jobs = self.store.jobs(&query)?;
         let Some(job) = self.chance.choice(&jobs) else { return Ok(()) };
         self.asks(What::Purge(job.id.to_string()))?;

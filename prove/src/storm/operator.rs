@@ -104,6 +104,11 @@ fn type_it(
         learn(&mut request, said.trim());
     }
     let mut seen = arena.seen();
+    // Whoever is stopped while it writes is stopped for 2.2 s at most, and others wait for 5 s.
+    if answer == Answer::Unknown && !ended.killed {
+        let what = words.first().map_or("", String::as_str);
+        seen.strange.push(format!("a command that nobody killed failed: {what} {}", ended.status));
+    }
     if let (Request::Enqueue(jobs), Answer::Done) = (&request, answer) {
         let ids: Vec<JobId> = jobs.iter().filter_map(|asked| asked.id.clone()).collect();
         seen.knows(ids);
