@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use queuectl_core::{Clock, SystemClock};
 
-use self::bugs::{BUGS, Bug};
+use self::bugs::Bug;
 use self::plant::Garden;
 use self::suites::{Ended, Suite};
-use crate::scoreboard::{Score, count};
+use crate::scoreboard::{Score, count, indented};
 
 /// What to plant.
 #[derive(Debug, clap::Args)]
@@ -33,8 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Score {
     let mut score = Score::new("sabotage");
-    let chosen: Vec<&Bug> = BUGS
-        .iter()
+    let chosen: Vec<&Bug> = bugs::all()
         .filter(|bug| {
             args.only.is_empty() || args.only.iter().any(|only| bug.name.contains(only.as_str()))
         })
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Score {
     if args.list {
         for bug in &chosen {
             let suites: Vec<&str> = bug.suites.iter().map(|suite| suite.name).collect();
-            say!("{:40} {} [{}]", bug.name, bug.breaks, suites.join(", "));
+            say!("{} ({})\n{}", bug.name, suites.join(", "), indented(bug.breaks));
         }
         score.figure("listed", chosen.len());
         return score;
@@ -58,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Score {
 
 fn try_each(chosen: &[&Bug], score: &mut Score) -> std::io::Result<()> {
     let garden = Garden::new(&source())?;
-    let blind = blind_suites(chosen, &garden);
+    let blind = blind_suites(chosen, &garden, score);
     let (mut caught, mut left_out) = (0, Vec::new());
     for bug in chosen {
         let suites: Vec<&Suite> =
@@ -75,14 +74,14 @@ fn try_each(chosen: &[&Bug], score: &mut Score) -> std::io::Result<()> {
         match verdict {
             Verdict::Caught { suite, by } => {
                 caught += 1;
-                tell(bug, &format!("caught by {suite}: {by}"), took);
+                tell(bug, &format!("caught by {suite}"), took, &by);
             }
             Verdict::Survived => {
-                tell(bug, "survived", took);
+                tell(bug, "survived", took, bug.breaks);
                 score.violations.push(format!("nobody notices {}: {}", bug.name, bug.breaks));
             }
             Verdict::Unusable(why) => {
-                tell(bug, &why, took);
+                tell(bug, "cannot be planted", took, &why);
                 score.violations.push(format!("{} cannot be planted: {why}", bug.name));
             }
         }
@@ -90,18 +89,21 @@ fn try_each(chosen: &[&Bug], score: &mut Score) -> std::io::Result<()> {
     score.figure("planted", count((chosen.len() - left_out.len()) as u64));
     score.figure("caught", count(caught));
     if !left_out.is_empty() {
-        score.skipped =
-            Some(format!("no suite is green to begin with for {}", left_out.join(", ")));
+        score.violations.push(format!("left out, for want of a suite: {}", left_out.join(", ")));
     }
     Ok(())
 }
 
-fn tell(bug: &Bug, what: &str, took: Duration) {
-    say!("{:40} {what} ({:.1} s)", bug.name, took.as_secs_f64());
+fn tell(bug: &Bug, what: &str, took: Duration, why: &str) {
+    /// What is told of the evidence; all of it is to be had by planting the bug alone.
+    const EVIDENCE_MAX: usize = 220;
+    let why: String = why.chars().take(EVIDENCE_MAX).collect();
+    say!("{}: {what}, {:.1} s\n{}", bug.name, took.as_secs_f64(), indented(&why));
 }
 
-/// The suites that are red without a bug: what they say of one means nothing.
-fn blind_suites(chosen: &[&Bug], garden: &Garden) -> Vec<&'static Suite> {
+/// The suites that are red without a bug: what they say of one means nothing, and without them the
+/// score is not that of all suites.
+fn blind_suites(chosen: &[&Bug], garden: &Garden, score: &mut Score) -> Vec<&'static Suite> {
     let mut blind: Vec<&'static Suite> = Vec::new();
     let mut known: Vec<&'static Suite> = Vec::new();
     for suite in chosen.iter().flat_map(|bug| bug.suites.iter().copied()) {
@@ -109,10 +111,16 @@ fn blind_suites(chosen: &[&Bug], garden: &Garden) -> Vec<&'static Suite> {
             continue;
         }
         known.push(suite);
-        match suite.run(&garden.folder, &garden.target) {
-            Ended::Green => say!("{:40} green", suite.name),
+        let begun = SystemClock.boot();
+        match suite.run(garden) {
+            Ended::Green => {
+                let took = SystemClock.boot().since(begun);
+                say!("{}: green, {:.1} s", suite.name, took.as_secs_f64());
+            }
             Ended::Red(why) | Ended::Unbuilt(why) => {
-                say!("{:40} red with nothing planted: {why}", suite.name);
+                let what = format!("{}: red with nothing planted: {why}", suite.name);
+                say!("{what}");
+                score.violations.push(what);
                 blind.push(suite);
             }
         }
@@ -128,7 +136,7 @@ enum Verdict {
 
 fn judge(suites: &[&Suite], garden: &Garden) -> Verdict {
     for suite in suites {
-        match suite.run(&garden.folder, &garden.target) {
+        match suite.run(garden) {
             Ended::Green => {}
             Ended::Red(by) => return Verdict::Caught { suite: suite.name, by },
             Ended::Unbuilt(why) => return Verdict::Unusable(format!("does not compile: {why}")),
@@ -151,7 +159,7 @@ mod tests {
     #[test]
     fn every_bug_can_be_planted_in_the_source_as_it_is() {
         let mut misfits = Vec::new();
-        for bug in BUGS {
+        for bug in bugs::all() {
             match plant::planted(&source(), bug) {
                 Ok(files) => misfits.extend(files.into_iter().filter_map(|(path, text)| {
                     let same = std::fs::read_to_string(source().join(path)).unwrap() == text;
@@ -165,15 +173,15 @@ mod tests {
 
     #[test]
     fn every_bug_has_a_name_of_its_own_and_a_suite() {
-        let mut names: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
+        let mut names: Vec<&str> = bugs::all().map(|bug| bug.name).collect();
         names.sort_unstable();
         assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
-        assert!(BUGS.iter().all(|bug| !bug.suites.is_empty() && !bug.edits.is_empty()));
+        assert!(bugs::all().all(|bug| !bug.suites.is_empty() && !bug.edits.is_empty()));
     }
 
     #[test]
     fn every_suite_is_used() {
-        let used = |suite: &Suite| BUGS.iter().any(|bug| bug.suites.contains(&suite));
+        let used = |suite: &Suite| bugs::all().any(|bug| bug.suites.contains(&suite));
         assert!(suites::ALL.iter().all(used));
     }
 }

@@ -12,15 +12,22 @@ use super::bugs::Bug;
 pub(super) struct Garden {
     pub(super) folder: PathBuf,
     pub(super) target: PathBuf,
+    /// Where the suites make their stores. What they leave there stays until the next run.
+    pub(super) evidence: PathBuf,
 }
 
 impl Garden {
     /// Brings the copy up to date.
     pub(super) fn new(source: &Path) -> io::Result<Self> {
         let home = source.join("target/sabotage");
-        let garden = Garden { folder: home.join("workspace"), target: home.join("target") };
-        copy(source, &garden.folder)?;
-        Ok(garden)
+        let [folder, target, evidence] =
+            ["workspace", "target", "evidence"].map(|name| home.join(name));
+        copy(source, &folder)?;
+        match fs::remove_dir_all(&evidence) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir(&evidence)?,
+        }
+        Ok(Garden { folder, target, evidence })
     }
 
     /// Plants a bug; gives what it replaces, for [`restore`](Self::restore). The workspace is not

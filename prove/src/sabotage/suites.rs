@@ -2,17 +2,23 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use queuectl_core::{Clock, SystemClock};
 
+use super::plant::Garden;
+use crate::scoreboard::VIOLATION;
+
 /// A suite that runs longer has been made to hang by the bug.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
 /// The first build takes longest, and longer on a machine that has more to do.
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+
+/// What the suites are made of besides this workspace, SQLite above all, is built once for all bugs:
+/// it may take its time, and then run as fast as it does elsewhere.
+const OPTIMISED: &str = "profile.dev.package.\"*\".opt-level=2";
 
 /// A command line, without `cargo`, that ends with an error if a promise is broken.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +29,9 @@ pub(crate) struct Suite {
     /// What runs it.
     run: &'static [&'static str],
 }
+
+/// Builds what the proofs run.
+const PROGRAMS: [&str; 6] = ["build", "-q", "-p", "prove", "-p", "queuectl-cli"];
 
 macro_rules! suites {
     ($($constant:ident $name:literal: $run:expr, after $build:expr;)*) => {
@@ -60,12 +69,37 @@ suites! {
     CLI "command line":
         ["test", "-q", "-p", "queuectl-cli", "--", "--format", "pretty"],
         after ["test", "-q", "-p", "queuectl-cli", "--no-run"];
+    // The proofs: of each as much as takes half a minute when the machine has nothing else to do.
     RECOVERY "recovery":
         ["run", "-q", "-p", "prove", "--", "recovery", "--rounds", "3"],
-        after ["build", "-q", "-p", "prove", "-p", "queuectl-cli"];
+        after PROGRAMS;
     POWER "power loss":
         ["run", "-q", "-p", "prove", "--", "power", "--images", "300"],
-        after ["build", "-q", "-p", "prove", "-p", "queuectl-cli"];
+        after PROGRAMS;
+    SIMULATE "simulation":
+        ["run", "-q", "-p", "prove", "--", "simulate", "--seeds", "80"],
+        after PROGRAMS;
+    SIMULATE_IN_MEMORY "simulation in memory":
+        ["run", "-q", "-p", "prove", "--", "simulate", "--store", "memory", "--seeds", "300"],
+        after PROGRAMS;
+    STORM "storm":
+        ["run", "-q", "-p", "prove", "--", "storm", "--kills", "600"],
+        after PROGRAMS;
+    BOUNDARIES "boundaries":
+        ["run", "-q", "-p", "prove", "--", "boundaries", "--every", "15"],
+        after PROGRAMS;
+    FAULTS_OF_THE_FIRST "faults of the first enqueue":
+        ["run", "-q", "-p", "prove", "--", "faults", "--verb", "first", "--every", "9"],
+        after PROGRAMS;
+    FAULTS_OF_A_LIST "faults of a list":
+        ["run", "-q", "-p", "prove", "--", "faults", "--verb", "list", "--errno", "ENOSPC"],
+        after PROGRAMS;
+    FAULTS_OF_A_WORKER "faults of a worker":
+        ["run", "-q", "-p", "prove", "--", "faults", "--verb", "worker", "--every", "30"],
+        after PROGRAMS;
+    FAULTS_OF_OPENING "faults of a worker that opens files":
+        ["run", "-q", "-p", "prove", "--", "faults", "--verb", "worker", "--errno", "EMFILE"],
+        after PROGRAMS;
 }
 
 /// How a suite ended.
@@ -80,21 +114,24 @@ pub(crate) enum Ended {
 }
 
 impl Suite {
-    /// Builds and runs the suite on the workspace in `folder`, until the first test fails.
-    pub(crate) fn run(&self, folder: &Path, target: &Path) -> Ended {
-        match watch(self.build, folder, target, BUILD_LIMIT) {
-            Ended::Green => watch(self.run, folder, target, RUN_LIMIT),
+    /// Builds and runs the suite on what is planted, until the first test fails.
+    pub(super) fn run(&self, garden: &Garden) -> Ended {
+        match watch(self.build, garden, BUILD_LIMIT) {
+            Ended::Green => watch(self.run, garden, RUN_LIMIT),
             Ended::Red(why) | Ended::Unbuilt(why) => Ended::Unbuilt(why),
         }
     }
 }
 
-fn watch(arguments: &[&str], folder: &Path, target: &Path, limit: Duration) -> Ended {
+fn watch(arguments: &[&str], garden: &Garden, limit: Duration) -> Ended {
     #[expect(clippy::disallowed_methods, reason = "the suites are programs")]
     let started = Command::new("cargo")
+        .args(["--config", OPTIMISED])
         .args(arguments)
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", target)
+        .current_dir(&garden.folder)
+        .env("CARGO_TARGET_DIR", &garden.target)
+        // A suite that turns red keeps the evidence.
+        .env("TMPDIR", &garden.evidence)
         // Nobody debugs what is thrown away: without it the builds take half as long.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_TEST_DEBUG", "0")
@@ -132,8 +169,10 @@ fn watch(arguments: &[&str], folder: &Path, target: &Path, limit: Duration) -> E
                 if let Some(test) = failed_test(&line) {
                     break Some(test.to_owned());
                 }
-                if complaint.is_empty() && line.starts_with("error") {
-                    complaint = line;
+                if complaint.is_empty()
+                    && let Some(what) = complained(&line)
+                {
+                    complaint = what.to_owned();
                 }
             }
             Err(RecvTimeoutError::Timeout) => break Some(format!("no end within {limit:?}")),
@@ -156,6 +195,11 @@ fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
+/// What a line says that comes from the compiler, or from a proof.
+fn complained(line: &str) -> Option<&str> {
+    line.strip_prefix(VIOLATION).or_else(|| line.starts_with("error").then_some(line))
+}
+
 /// Ends the suite with all that it has started.
 fn end(child: &std::process::Child) {
     let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
@@ -175,5 +219,12 @@ mod tests {
         for line in ["test claim::a ... ok", "test result: FAILED. 1 passed", "panicked"] {
             assert_eq!(failed_test(line), None);
         }
+    }
+
+    #[test]
+    fn a_broken_promise_is_known_by_its_line() {
+        assert_eq!(complained("  - lost: q1"), Some("lost: q1"));
+        assert_eq!(complained("error[E0308]: mismatched"), Some("error[E0308]: mismatched"));
+        assert_eq!(complained("  3,000 kills, 12 torn records"), None);
     }
 }

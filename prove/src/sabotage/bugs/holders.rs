@@ -1,0 +1,351 @@
+//! Bugs of fencing, of leases and of what becomes of the dead.
+
+use super::Bug;
+use crate::sabotage::suites::{CONFORMANCE, RECOVERY, UNITS, WORKER};
+
+#[rustfmt::skip]
+pub(super) const BUGS: &[Bug] = &[
+    // Fencing: only who holds a job says anything of it.
+
+    Bug {
+        name: "completion-without-token",
+        breaks: "a stale holder completes nothing",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2""#,
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND ?3 >= 0 AND state = 2""#,
+            ),
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                r#"cancel_reason = NULL
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2"#,
+                r#"cancel_reason = NULL
+             WHERE key BETWEEN ?1 AND ?2 AND ?3 >= 0 AND state = 2"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "failure-without-token",
+        breaks: "a stale holder fails nothing",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                r#"FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state = 2",
+        )?
+        .query_row((key.0, token.0)"#,
+                r#"FROM queuectl_job WHERE key = ?1 AND ?2 >= 0 AND state = 2",
+        )?
+        .query_row((key.0, token.0)"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "progress-without-token",
+        breaks: "a stale holder notes no progress",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "WHERE key = ?1 AND token = ?2 AND state = 2",
+                "WHERE key = ?1 AND ?2 >= 0 AND state = 2",
+            ),
+        ],
+    },
+    Bug {
+        name: "settlement-of-what-has-ended",
+        breaks: "terminal is final",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                r#"FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state = 2",
+        )?
+        .query_row((key.0, token.0)"#,
+                r#"FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state IN (2, 3)",
+        )?
+        .query_row((key.0, token.0)"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "completion-twice",
+        breaks: "settling twice settles once",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2""#,
+                r#"worker FROM queuectl_job NOT INDEXED
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state IN (2, 3)""#,
+            ),
+        ],
+    },
+    Bug {
+        name: "run-over-a-gap",
+        breaks: "nobody but the claimed jobs is claimed",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/claim.rs",
+            "next.key.0 == self.key.0 + 1 && next.worker == self.worker",
+            "next.key.0 > self.key.0 && next.worker == self.worker",
+        )],
+    },
+    Bug {
+        name: "run-of-unlike-settlements",
+        breaks: "each settlement counts as it was given",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/settle.rs",
+            "        && bare(settlement)\n        && bare(next)",
+            "        && bare(settlement)",
+        )],
+    },
+    Bug {
+        name: "numbers-are-used-again",
+        breaks: "a lease of a purged job is never another job's",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/migrations/0001_first.sql",
+                r#"    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    state"#,
+                r#"    key INTEGER PRIMARY KEY,
+    state"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "worker-numbers-are-used-again",
+        breaks: "a worker's number is never given again",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/migrations/0001_first.sql",
+                "worker INTEGER PRIMARY KEY AUTOINCREMENT",
+                "worker INTEGER PRIMARY KEY",
+            ),
+        ],
+    },
+    Bug {
+        name: "purged-number-may-be-chosen",
+        breaks: "a number that was given is not given again",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                r#"            never_given(tx, *key)?;
+"#,
+                "",
+            ),
+        ],
+    },
+    // Leases, and the death of workers.
+
+    Bug {
+        name: "renewal-hides-loss",
+        breaks: "a worker that was declared lost is told so",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                r#"            orders.lost.push(worker);
+"#,
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "renewal-without-effect",
+        breaks: "nobody is robbed while he renews",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "SET lease_boot = ?2 WHERE worker",
+                "SET lease_boot = min(lease_boot, ?2) WHERE worker",
+            ),
+        ],
+    },
+    Bug {
+        name: "renewal-after-restart",
+        breaks: "after a restart of the machine every lease is dead",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "SET lease_boot = ?2 WHERE worker = ?1 AND boot_id = ?3",
+                "SET lease_boot = ?2, boot_id = ?3 WHERE worker = ?1",
+            ),
+        ],
+    },
+    Bug {
+        name: "rescue-from-a-stale-look",
+        breaks: "who renews before the rescue commits keeps his jobs",
+        suites: &[&UNITS, &CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                r#"        if renewed {
+            continue;"#,
+                r#"        if false && renewed {
+            continue;"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "lease-on-the-wall-clock",
+        breaks: "no step of the wall clock ends a lease",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "(tx.boot + request.lease).as_millis(),",
+                "(tx.now + request.lease).as_millis(),",
+            ),
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "let until = (tx.boot + lease).as_millis();",
+                "let until = (tx.now + lease).as_millis();",
+            ),
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "live.exists((worker.0, tx.catalogue.boot_id(), tx.boot.as_millis()))?",
+                "live.exists((worker.0, tx.catalogue.boot_id(), tx.now.as_millis()))?",
+            ),
+            (
+                "queuectl-core/src/sqlite/mod.rs",
+                r#"    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
+        let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());"#,
+                r#"    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
+        let boot = crate::clock::BootTime::from_millis(self.clock.now().as_millis());
+        let boot_id = self.clock.boot_id();"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "death-goes-unnoticed",
+        breaks: "a dead worker's jobs run again soon",
+        suites: &[&CONFORMANCE, &WORKER],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lifelock.rs",
+                "        Some(Begun::read(&file))",
+                "        let _ = Begun::read(&file);\n        None",
+            ),
+        ],
+    },
+    Bug {
+        name: "what-has-begun-is-not-asked",
+        breaks: "a worker that dies spends only the attempts that it had begun",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "Death::ProcessGone(begun) if !begun.contains(lease) => {",
+                "Death::ProcessGone(begun) if false && !begun.contains(lease) => {",
+            ),
+        ],
+    },
+    Bug {
+        name: "a-beginning-is-not-noted",
+        breaks: "a job that kills its worker ends in the dead letter queue",
+        suites: &[&RECOVERY],
+        edits: &[
+            (
+                "queuectl-core/src/worker/threads.rs",
+                "        self.store.begin(job.lease);\n",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "leftovers-of-the-dead-are-not-noted",
+        breaks: "what a dead worker left is ended, whoever dies while at it",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lease.rs",
+                "settle::note_leftovers(tx, lost.lease.key, &rescuer.process.identity)?;",
+                "let _ = lost;",
+            ),
+        ],
+    },
+    Bug {
+        name: "missing-lock-proves-death",
+        breaks: "only a free lock proves a death",
+        suites: &[&WORKER],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/lifelock.rs",
+                "        let file = options().open(self.path(identity)).ok()?;\n",
+                "        let Ok(file) = options().open(self.path(identity)) else {\n            return Some(Begun::Anything);\n        };\n",
+            ),
+        ],
+    },
+    Bug {
+        name: "lost-attempt-is-given-back",
+        breaks: "a job that kills its workers runs out of attempts",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "        Ending::now(Event::LoseLease)",
+                "        Ending { refund: true, ..Ending::now(Event::LoseLease) }",
+            ),
+        ],
+    },
+    Bug {
+        name: "lost-last-attempt-runs-again",
+        breaks: "attempts never exceed the maximum",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "    } else if held.attempts >= held.max_attempts {",
+                "    } else if false {",
+            ),
+        ],
+    },
+    Bug {
+        name: "lost-attempt-is-forgotten",
+        breaks: "what a lost attempt left is told to the next claim",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "row.get::<_, Option<i64>>(8)?.map(Token);",
+                "row.get::<_, Option<i64>>(8)?.map(Token).filter(|_| false);",
+            ),
+        ],
+    },
+    Bug {
+        name: "newest-lost-attempt-only",
+        breaks: "the first lost attempt is told, not the last",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "let lost_from = leftovers.then(|| held.lost_from.unwrap_or(lease.token).0);",
+                "let lost_from = leftovers.then_some(lease.token.0);",
+            ),
+        ],
+    },
+    Bug {
+        name: "restart-goes-unnoticed",
+        breaks: "a delay of an earlier boot falls back to the wall clock",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/catalogue.rs",
+                "if known_boot != boot_id.as_str() {",
+                "if false {",
+            ),
+        ],
+    },
+];

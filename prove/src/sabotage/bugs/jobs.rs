@@ -1,0 +1,458 @@
+//! Bugs of a job's way: enqueueing, claims, delays, and how attempts end.
+
+use super::Bug;
+use crate::sabotage::suites::{CONFORMANCE, MODEL, UNITS};
+
+#[rustfmt::skip]
+pub(super) const BUGS: &[Bug] = &[
+    // Enqueueing.
+
+    Bug {
+        name: "unique-key-outside-the-transaction",
+        breaks: "a unique key raced by many makes one job",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/mod.rs",
+                r#"        let jobs = jobs.to_vec();
+"#,
+                r#"        if let [NewJob { unique_key: Some(unique_key), .. }] = jobs {
+            let living = self.read(|connection| enqueue::living_in(connection, unique_key))?;
+            if let Some(living) = living {
+                return Ok(vec![living]);
+            }
+        }
+        let single = jobs.len() == 1;
+        let jobs = jobs.to_vec();
+"#,
+            ),
+            (
+                "queuectl-core/src/sqlite/mod.rs",
+                "self.combiner.shared(move |tx| enqueue::enqueue(tx, &jobs))",
+                "self.combiner.shared(move |tx| enqueue::enqueue_looking(tx, &jobs, !single))",
+            ),
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                r#"    jobs.iter().map(|job| insert(tx, job)).collect()
+}"#,
+                r#"    enqueue_looking(tx, jobs, true)
+}
+
+pub(super) fn enqueue_looking(
+    tx: &mut Tx<'_>,
+    jobs: &[NewJob],
+    look: bool,
+) -> Result<Vec<Enqueued>, StoreError> {
+    jobs.iter().map(|job| insert(tx, job, look)).collect()
+}
+
+pub(super) fn living_in(
+    connection: &rusqlite::Connection,
+    unique_key: &str,
+) -> Result<Option<Enqueued>, StoreError> {
+    let sql = "SELECT key, name FROM queuectl_job
+               WHERE unique_key = ?1 AND (state < 3 OR state = 4)";
+    let living = connection.query_row(sql, [unique_key], |row| {
+        let key = JobKey(row.get(0)?);
+        Ok(Enqueued { id: row::id(row, key, 1)?, key, created: false })
+    });
+    Ok(living.optional()?)
+}"#,
+            ),
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                "fn insert(tx: &mut Tx<'_>, job: &NewJob) ->",
+                "fn insert(tx: &mut Tx<'_>, job: &NewJob, look: bool) ->",
+            ),
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                r#"    if let Some(unique_key) = &job.unique_key
+"#,
+                r#"    if look
+        && let Some(unique_key) = &job.unique_key
+"#,
+            ),
+            (
+                "queuectl-core/src/sqlite/migrations/0001_first.sql",
+                "CREATE UNIQUE INDEX queuectl_job_unique_key",
+                "CREATE INDEX queuectl_job_unique_key",
+            ),
+        ],
+    },
+    Bug {
+        name: "unique-key-of-what-has-ended",
+        breaks: "the unique key of a job that has ended is free",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                r#"unique_key IS NOT NULL AND (state < 3 OR state = 4)",
+        )?
+        .query_row([unique_key]"#,
+                r#"unique_key IS NOT NULL",
+        )?
+        .query_row([unique_key]"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "batch-without-limit",
+        breaks: "a batch stays within its limit",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                "if jobs.len() > BATCH_LEN_MAX {",
+                "if false && jobs.len() > BATCH_LEN_MAX {",
+            ),
+        ],
+    },
+    Bug {
+        name: "parent-that-is-not-there",
+        breaks: "a job that waits for nothing that exists is refused",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                "            None => return Err(StoreError::NotFound(id.clone())),",
+                "            None => {}",
+            ),
+        ],
+    },
+    // Claims: what may start, when, and in which order.
+
+    Bug {
+        name: "attempt-counted-at-its-end",
+        breaks: "each claim spends one attempt, in the same transaction",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "token = token + 1, attempts = attempts + 1,",
+                "token = token + 1,",
+            ),
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "held.attempts - u32::from(ending.refund),",
+                "held.attempts + 1 - u32::from(ending.refund),",
+            ),
+        ],
+    },
+    Bug {
+        name: "claim-by-a-stopping-worker",
+        breaks: "after stop has returned, no claim acts against it",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "WHERE worker = ?1 AND stop IS NULL",
+                "WHERE worker = ?1",
+            ),
+        ],
+    },
+    Bug {
+        name: "pause-looked-at-before",
+        breaks: "after pause has returned, no claim acts against it",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/catalogue.rs",
+                "if self.epoch != Some(epoch) {",
+                "if self.epoch.is_none() {",
+            ),
+        ],
+    },
+    Bug {
+        name: "pause-without-effect",
+        breaks: "a paused queue gives nothing",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "!lane.paused && request",
+                "request",
+            ),
+        ],
+    },
+    Bug {
+        name: "private-queue-is-served",
+        breaks: "private queues are served only by name",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/store.rs",
+                "Queues::All => !queue.as_str().starts_with(PRIVATE_QUEUE_PREFIX),",
+                "Queues::All => !queue.as_str().is_empty(),",
+            ),
+        ],
+    },
+    Bug {
+        name: "order-by-queue",
+        breaks: "priority counts over all queues and kinds",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                r#"        next.sort_unstable();
+"#,
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "delay-on-the-wall-clock",
+        breaks: "a step of the wall clock neither delays nor hastens a delay",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                "Some((tx.boot + delay).as_millis())",
+                "None",
+            ),
+        ],
+    },
+    Bug {
+        name: "due-moment-not-told",
+        breaks: "a worker sleeps until the next job is due",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/mod.rs",
+                "next_due: claim::next_due(tx)? })",
+                "next_due: claim::next_due(tx)?.filter(|_| false) })",
+            ),
+        ],
+    },
+    Bug {
+        name: "claim-without-counting",
+        breaks: "the counters are those of the jobs",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                r#"            tx.moved(pick.lane.lane, row::state(row, 0)?, State::Processing);
+"#,
+                "",
+            ),
+        ],
+    },
+    // How attempts end.
+
+    Bug {
+        name: "dead-with-an-attempt-left",
+        breaks: "a job is dead only when its attempts are spent",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "Verdict::Fail { .. } if held.attempts >= held.max_attempts",
+                "Verdict::Fail { .. } if held.attempts + 1 >= held.max_attempts",
+            ),
+        ],
+    },
+    Bug {
+        name: "snooze-spends-the-attempt",
+        breaks: "a snoozed job gets its attempt back",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "Ending { event: Event::Snooze, refund: true, delay: *wake_in }",
+                "Ending { event: Event::Snooze, refund: false, delay: *wake_in }",
+            ),
+        ],
+    },
+    Bug {
+        name: "deregistration-keeps-the-attempt",
+        breaks: "a job that is given back gets its attempt back",
+        suites: &[&MODEL],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "let ending = Ending { refund: true, ..Ending::now(event) };",
+                "let ending = Ending { refund: event == Event::Release, ..Ending::now(event) };",
+            ),
+        ],
+    },
+    Bug {
+        name: "dead-job-frees-its-children",
+        breaks: "a job runs only after what it waits for has completed",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                r#"    tx.moved(held.lane, State::Processing, state);
+"#,
+                r#"    tx.moved(held.lane, State::Processing, state);
+    if state == State::Dead {
+        unblock_dependents(tx, lease.key)?;
+    }
+"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "first-parent-frees",
+        breaks: "a job waits for the last of its parents",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "if let Some((lane, row::BLOCKED, 0)) = unblocked {",
+                "if let Some((lane, row::BLOCKED, _)) = unblocked {",
+            ),
+        ],
+    },
+    Bug {
+        name: "death-without-record",
+        breaks: "a dead job keeps its last error and its history",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                r#"    if let Some(report) = report {
+        record(tx, &attempt"#,
+                r#"    if let Some(report) = report.filter(|_| state != State::Dead) {
+        record(tx, &attempt"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "cancel-of-a-running-job-is-final",
+        breaks: "a running job is cancelled by its holder, and not behind its back",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                r#"    if state == State::Processing {
+        // Its worker stops it"#,
+                r#"    if false {
+        // Its worker stops it"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "cancel-request-is-forgotten",
+        breaks: "a marked job is cancelled by every end but completion",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "        _ if held.cancel_requested => Ending",
+                "        _ if false && held.cancel_requested => Ending",
+            ),
+        ],
+    },
+    Bug {
+        name: "retry-keeps-the-attempts",
+        breaks: "a retry begins a new generation",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "attempts = iif(?4, 0, attempts)",
+                "attempts = attempts",
+            ),
+        ],
+    },
+    Bug {
+        name: "retry-begins-tokens-anew",
+        breaks: "a token is never given twice",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "SET state = ?2, claim_rank = -priority, run_boot = NULL, run_at = ?3,",
+                "SET state = ?2, token = 0, claim_rank = -priority, run_boot = NULL, run_at = ?3,",
+            ),
+        ],
+    },
+    Bug {
+        name: "retry-beside-a-living-twin",
+        breaks: "a unique key has one living job",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                r#"        unique_key_is_free(tx, id, key)?;
+"#,
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "retry-forgets-the-success",
+        breaks: "the history holds every attempt",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                r#"        keep_success(tx, key)?;
+"#,
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "purge-leaves-children-waiting",
+        breaks: "nothing waits for what is gone",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "    for child in dependents {",
+                "    for child in dependents.into_iter().take(0) {",
+            ),
+        ],
+    },
+    Bug {
+        name: "prune-takes-the-fresh",
+        breaks: "retention takes only what has outlived it",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "finished_at <= iif(state = 5, ?3, ?2)",
+                "finished_at <= iif(state = 5, ?3, ?2) + 1000",
+            ),
+        ],
+    },
+    // Delays.
+
+    Bug {
+        name: "backoff-overflows",
+        breaks: "a delay is defined for every attempt number",
+        suites: &[&UNITS],
+        edits: &[
+            (
+                "queuectl-core/src/backoff.rs",
+                "step.checked_mul(retry).unwrap_or(Duration::MAX)",
+                "*step * retry",
+            ),
+        ],
+    },
+    Bug {
+        name: "backoff-without-cap",
+        breaks: "a delay is at most its cap",
+        suites: &[&UNITS],
+        edits: &[
+            (
+                "queuectl-core/src/backoff.rs",
+                "let capped = full.min(self.cap);",
+                "let capped = full;",
+            ),
+        ],
+    },
+    Bug {
+        name: "jitter-adds",
+        breaks: "jitter takes away and never adds",
+        suites: &[&UNITS],
+        edits: &[
+            (
+                "queuectl-core/src/backoff.rs",
+                "capped.saturating_sub(part(",
+                "capped.saturating_add(part(",
+            ),
+        ],
+    },
+];
