@@ -75,11 +75,10 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#"        tx.moved(lane, State::Processing, State::Completed);
+                r#"        // Only an attempt that was settled by itself has more to say.
 "#,
                 r#"        tx.execute("COMMIT", [])?;
         tx.execute("BEGIN IMMEDIATE", [])?;
-        tx.moved(lane, State::Processing, State::Completed);
 "#,
             ),
         ],

@@ -33,7 +33,8 @@ pub(super) const BUGS: &[Bug] = &[
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                r#"    jobs.iter().map(|job| insert(tx, job)).collect()
+                r#"    let mut statement = tx.prepare(INSERT)?;
+    jobs.iter().map(|job| insert(tx, &mut statement, job)).collect()
 }"#,
                 r#"    enqueue_looking(tx, jobs, true)
 }
@@ -43,7 +44,8 @@ pub(super) fn enqueue_looking(
     jobs: &[NewJob],
     look: bool,
 ) -> Result<Vec<Enqueued>, StoreError> {
-    jobs.iter().map(|job| insert(tx, job, look)).collect()
+    let mut statement = tx.prepare(INSERT)?;
+    jobs.iter().map(|job| insert(tx, &mut statement, job, look)).collect()
 }
 
 pub(super) fn living_in(
@@ -61,8 +63,11 @@ pub(super) fn living_in(
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                "fn insert(tx: &mut Tx<'_>, job: &NewJob) ->",
-                "fn insert(tx: &mut Tx<'_>, job: &NewJob, look: bool) ->",
+                r#"    job: &NewJob,
+) -> Result<Enqueued, StoreError> {"#,
+                r#"    job: &NewJob,
+    look: bool,
+) -> Result<Enqueued, StoreError> {"#,
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
