@@ -1,0 +1,108 @@
+//! How SQLite carries out each statement of the store: by looking up, never by reading all jobs,
+//! however many there are and whether or not somebody has run ANALYZE. A scan that nobody notices on
+//! an empty file makes a claim slower with each job that has ever been completed.
+//!
+//! The statements are taken from the source itself, so that none is forgotten.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+/// Tables with a row for each queue, kind, worker or setting, not for each job.
+const SMALL: [&str; 7] = [
+    "queuectl_count",
+    "queuectl_lane",
+    "queuectl_leftover",
+    "queuectl_meta",
+    "queuectl_queue",
+    "queuectl_setting",
+    "queuectl_worker",
+];
+
+/// Sorts what one worker holds, for people to read.
+const SORTED: &str = "ORDER BY started_at, key";
+
+#[test]
+fn no_statement_reads_all_jobs() {
+    let statements = statements();
+    assert!(statements.len() > 50, "{} statements found", statements.len());
+    for rows in [0, 10_000, 1_000_000] {
+        let store = store_with(rows);
+        check(&store, &statements, &format!("{rows} rows"));
+        store.execute_batch("ANALYZE").unwrap();
+        check(&store, &statements, &format!("{rows} rows, analyzed"));
+    }
+}
+
+fn check(store: &Connection, statements: &[String], when: &str) {
+    for sql in statements {
+        for step in plan(store, sql) {
+            let scans = step.strip_prefix("SCAN ").is_some_and(|what| {
+                let table = what.split(' ').next().unwrap_or_default();
+                table.starts_with("queuectl_") && !SMALL.contains(&table)
+            });
+            let sorts = step.starts_with("USE TEMP B-TREE")
+                && sql.contains("queuectl_job")
+                && !sql.contains(SORTED);
+            assert!(!scans && !sorts, "{step} with {when}:\n{sql}\n{:#?}", plan(store, sql));
+        }
+    }
+}
+
+/// What SQLite would do, step by step: `SEARCH queuectl_job USING INTEGER PRIMARY KEY (rowid=?)`.
+fn plan(store: &Connection, sql: &str) -> Vec<String> {
+    let explained = store.prepare(&format!("EXPLAIN QUERY PLAN {sql}"));
+    let mut explained = explained.unwrap_or_else(|error| panic!("{error}:\n{sql}"));
+    let mut rows = explained.raw_query();
+    let mut steps = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        steps.push(row.get("detail").unwrap());
+    }
+    steps
+}
+
+/// Ten of twelve jobs are completed, one waits for tomorrow, one can be claimed.
+fn store_with(rows: u32) -> Connection {
+    let store = Connection::open_in_memory().unwrap();
+    store.execute_batch(include_str!("../src/sqlite/migrations/0001_first.sql")).unwrap();
+    store
+        .execute_batch("INSERT INTO queuectl_queue (name) VALUES ('default')")
+        .and_then(|()| store.execute_batch("INSERT INTO queuectl_lane VALUES (1, 1, 'k')"))
+        .unwrap();
+    let fill = "WITH RECURSIVE number (n) AS
+            (SELECT 1 WHERE ?1 > 0 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
+        INSERT INTO queuectl_job
+            (state, lane, claim_rank, max_attempts, created_at, updated_at, run_at, payload)
+        SELECT iif(n % 12 < 2, 0, 3), 1, iif(n % 12 = 0, 0, NULL), 1, n, n, n, 'null' FROM number";
+    assert_eq!(store.execute(fill, [rows]).unwrap(), rows as usize);
+    store
+}
+
+/// Every statement about a table of the store that stands in its source as a literal.
+fn statements() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sqlite");
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(path).unwrap();
+            let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+            all.extend(literals(source).into_iter().filter(|text| is_statement(text)));
+        }
+    }
+    all
+}
+
+fn is_statement(text: &str) -> bool {
+    let verb = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "].iter().any(|v| text.starts_with(v));
+    verb && text.contains("queuectl_") && !text.contains('{')
+}
+
+/// The texts between quotation marks, which none of the statements has within it.
+fn literals(source: &str) -> Vec<String> {
+    let code: Vec<_> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n").replace("'\"'", "").replace("\\\"", "");
+    code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
