@@ -44,7 +44,10 @@ fn work(path: &Path) -> Result<(), Box<dyn Error>> {
     let store = SqliteStore::open(path, SqliteOptions::default())?;
     let handlers = Handlers::new().on("step", |number: u32, context: &Context| {
         let time = match (number, context.attempt()) {
-            (LONG, 1) => Duration::from_secs(60),
+            (LONG, 1) => {
+                context.progress("it runs").map_err(|error| error.to_string())?;
+                Duration::from_secs(60)
+            }
             _ => Duration::from_millis(10),
         };
         match context.wait_for_stop(time) {
@@ -72,7 +75,8 @@ fn application() -> Result<(), Box<dyn Error>> {
     let long = &ids[LONG as usize - 1];
     let mut first = WorkerProcess::start(&path)?;
     println!("worker {} started", first.0.id());
-    wait_until(&store, || Ok(read(&store, long)?.state == State::Processing))?;
+    // Not only claimed: a worker holds short jobs in advance, and what has not begun loses nothing.
+    wait_until(&store, || Ok(read(&store, long)?.progress.is_some()))?;
     first.0.kill()?;
     first.0.wait()?;
     println!("worker {} killed while it ran {long}", first.0.id());
