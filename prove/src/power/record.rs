@@ -34,7 +34,7 @@ pub(super) struct Recorder {
     before: HashMap<i32, Before>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Before {
     /// How many events there were.
     events: usize,
@@ -42,6 +42,8 @@ struct Before {
     inode: Option<u64>,
     /// Where a write goes that does not say.
     position: Option<u64>,
+    /// What is to be written. Afterwards the program may be ending, and its memory cannot be read.
+    data: Option<Vec<u8>>,
 }
 
 impl Recorder {
@@ -139,8 +141,11 @@ impl Recorder {
             Kind::Write => {
                 let node = self.node(before.inode?);
                 let at = call.offset().or(before.position)? as usize;
-                match tracee.data(call, result as usize).filter(|_| call.is_plain_write()) {
-                    Some(data) => self.push(Event::Write { node, at, data }),
+                match before.data {
+                    Some(mut data) => {
+                        data.truncate(result as usize);
+                        self.push(Event::Write { node, at, data });
+                    }
                     None => self.unknown.push(format!("{} on {}", call.name(), path.display())),
                 }
             }
@@ -242,7 +247,9 @@ impl Hook for Recorder {
                 (Kind::Write, None, Some(fd)) => tracee.fd_position(fd),
                 _ => None,
             };
-            let before = Before { events: self.history.events.len(), inode, position };
+            let is_write = call.kind == Kind::Write && call.is_plain_write();
+            let data = is_write.then(|| tracee.data(call, call.size() as usize)).flatten();
+            let before = Before { events: self.history.events.len(), inode, position, data };
             self.before.insert(tracee.id(), before);
         }
         Entry::Go
