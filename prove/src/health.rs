@@ -5,26 +5,46 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 9] = [
+const WRONG: [(&str, &str); 10] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
              SELECT lane, state, n FROM queuectl_count
-             UNION ALL SELECT lane, state, -1 FROM queuectl_job)
+             UNION ALL
+             SELECT lane, iif(key IN (SELECT key FROM queuectl_lease), 2, state), -1
+             FROM queuectl_job)
          GROUP BY lane, state HAVING sum(n) != 0",
     ),
     (
         "a job that runs has no worker",
-        "SELECT key FROM queuectl_job WHERE state = 2
-         AND (worker IS NULL OR worker NOT IN (SELECT worker FROM queuectl_worker))",
+        "SELECT key FROM queuectl_lease WHERE worker NOT IN (SELECT worker FROM queuectl_worker)",
     ),
     (
         "a job has spent more attempts than it may",
-        "SELECT key FROM queuectl_job WHERE attempts > max_attempts OR attempts > token",
+        "SELECT key FROM queuectl_job WHERE attempts > max_attempts OR attempts > token
+         UNION ALL
+         SELECT key FROM queuectl_lease JOIN queuectl_job USING (key)
+         WHERE attempts = max_attempts",
     ),
     (
-        "a job that may be claimed is not in the index, or one in it may not",
-        "SELECT key FROM queuectl_job WHERE claim_rank IS NOT NULL AND state NOT IN (0, 4)",
+        "a job that waits or runs is not in one place, or one that has ended is in one",
+        "SELECT key FROM (
+             SELECT key, 1 AS n FROM queuectl_ready
+             UNION ALL SELECT key, 1 FROM queuectl_due
+             UNION ALL SELECT key, 1 FROM queuectl_lease
+             UNION ALL SELECT key, -1 FROM queuectl_job WHERE state IN (0, 4))
+         GROUP BY key HAVING sum(n) != 0",
+    ),
+    (
+        "a place and its job do not agree",
+        "SELECT key FROM queuectl_ready AS place JOIN queuectl_job AS job USING (key)
+         WHERE (place.lane, rank) != (job.lane, -priority)
+         UNION ALL
+         SELECT key FROM queuectl_due JOIN queuectl_job USING (key)
+         WHERE (clock, at) != (run_boot IS NOT NULL, ifnull(run_boot, run_at))
+         UNION ALL
+         SELECT key FROM queuectl_lease AS place JOIN queuectl_job AS job USING (key)
+         WHERE (place.lane, place.token) != (job.lane, job.token + 1)",
     ),
     (
         "a blocked job does not know how many it waits for",
@@ -129,7 +149,13 @@ mod tests {
             "UPDATE queuectl_count SET n = n + 1 WHERE state = 0",
             "UPDATE queuectl_count SET n = n + 1 WHERE lane = 1 AND state = 3",
             "DELETE FROM queuectl_worker",
-            "UPDATE queuectl_job SET attempts = 2 WHERE state = 2",
+            "UPDATE queuectl_job SET attempts = 1 WHERE key = 1",
+            "UPDATE queuectl_job SET max_attempts = 0 WHERE key = 1",
+            "DELETE FROM queuectl_lease",
+            "UPDATE queuectl_lease SET token = 2",
+            "DELETE FROM queuectl_ready",
+            "UPDATE queuectl_ready SET rank = 5",
+            "INSERT INTO queuectl_due VALUES (0, 1, 3)",
             "UPDATE queuectl_job SET blockers = 7 WHERE state = 1",
             "INSERT INTO queuectl_dependency VALUES (1, 999)",
             "INSERT INTO queuectl_output VALUES (1, 1, 1, 0, 0, x'', x'')",

@@ -10,10 +10,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-/// Tables with a row for each queue, kind, worker or setting, not for each job.
-const SMALL: [&str; 7] = [
+/// Tables with a row for each queue, kind, worker, setting or job that runs, not for each job.
+const SMALL: [&str; 8] = [
     "queuectl_count",
     "queuectl_lane",
+    "queuectl_lease",
     "queuectl_leftover",
     "queuectl_meta",
     "queuectl_queue",
@@ -22,7 +23,7 @@ const SMALL: [&str; 7] = [
 ];
 
 /// Sorts what one worker holds, for people to read.
-const SORTED: &str = "ORDER BY started_at, key";
+const SORTED: &str = "ORDER BY lease.started_at, key";
 
 #[test]
 fn no_statement_reads_all_jobs() {
@@ -74,9 +75,15 @@ fn store_with(rows: u32) -> Connection {
     let fill = "WITH RECURSIVE number (n) AS
             (SELECT 1 WHERE ?1 > 0 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
         INSERT INTO queuectl_job
-            (state, lane, claim_rank, max_attempts, created_at, updated_at, run_at, payload)
-        SELECT iif(n % 12 < 2, 0, 3), 1, iif(n % 12 = 0, 0, NULL), 1, n, n, n, 'null' FROM number";
+            (state, lane, max_attempts, created_at, updated_at, run_at, payload)
+        SELECT iif(n % 12 < 2, 0, 3), 1, 1, n, n, n, 'null' FROM number";
     assert_eq!(store.execute(fill, [rows]).unwrap(), rows as usize);
+    store
+        .execute_batch(
+            "INSERT INTO queuectl_ready SELECT lane, -priority, key FROM queuectl_job WHERE key % 12 = 0;
+             INSERT INTO queuectl_due SELECT 0, run_at, key FROM queuectl_job WHERE key % 12 = 1",
+        )
+        .unwrap();
     store
 }
 

@@ -162,7 +162,10 @@ impl Trial<'_> {
     /// Each time that the job ran must have spent an attempt.
     fn unexplained_runs(&self) -> Option<String> {
         let ran = std::fs::read_to_string(self.folder.join("witness")).ok()?.lines().count() as i64;
-        let spent = self.ask("SELECT token FROM queuectl_job WHERE name = 'ready'");
+        let spent = self.ask(
+            "SELECT token + (key IN (SELECT key FROM queuectl_lease)) FROM queuectl_job
+             WHERE name = 'ready'",
+        );
         let explained = matches!(spent, Ok(spent) if spent >= ran);
         (!explained).then(|| format!("the job ran {ran} times, attempts spent: {spent:?}"))
     }

@@ -222,7 +222,8 @@ fn file(path: &Path) -> Result<Vec<String>, rusqlite::Error> {
             "counters that are not what a count gives",
             "SELECT 'lane ' || lane || ' state ' || state || ': ' || sum(n) FROM (
                  SELECT lane, state, n FROM queuectl_count
-                 UNION ALL SELECT lane, state, -count(*) FROM queuectl_job GROUP BY lane, state
+                 UNION ALL SELECT lane, iif(key IN (SELECT key FROM queuectl_lease), 2, state), -1
+                 FROM queuectl_job
              ) GROUP BY lane, state HAVING sum(n) <> 0",
         ),
         (

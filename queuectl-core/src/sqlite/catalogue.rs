@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::row;
+use super::{line, row};
 use crate::clock::BootId;
 use crate::id::Name;
 use crate::settings::{Setting, Settings};
@@ -116,12 +116,8 @@ impl Catalogue {
 /// The boot clock has begun again: delays that it measured fall back to the wall clock. Leases carry
 /// the boot id of their worker and are dead by it.
 fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreError> {
-    // By index each: among ten million completed jobs there is nothing to look for.
-    connection.execute(
-        "UPDATE queuectl_job INDEXED BY queuectl_job_due_boot SET run_boot = NULL
-         WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NOT NULL",
-        [],
-    )?;
+    line::after_boot(connection)?;
+    // By index: among ten million completed jobs there is nothing to look for.
     connection.execute(
         "UPDATE queuectl_job INDEXED BY queuectl_job_notable SET run_boot = NULL
          WHERE (state = 1 OR state > 3) AND state = 1 AND run_boot > 0",

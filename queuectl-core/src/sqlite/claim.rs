@@ -1,13 +1,10 @@
 //! Giving jobs to workers.
 
-use std::time::Duration;
-
 use rusqlite::{CachedStatement, Row};
 
 use super::catalogue::Lane;
 use super::row;
 use super::transaction::Tx;
-use crate::clock::{BootTime, Timestamp};
 use crate::id::{JobKey, Lease, Token, WorkerKey};
 use crate::job::Claimed;
 use crate::state::State;
@@ -18,7 +15,6 @@ pub(super) fn claim(
     tx: &mut Tx<'_>,
     request: &ClaimRequest<'_>,
 ) -> Result<Vec<Claimed>, StoreError> {
-    promote(tx)?;
     let mut workers = Vec::with_capacity(request.workers.len());
     for &(worker, wanted) in request.workers {
         if wanted > 0 && may_claim(tx, worker)? {
@@ -40,7 +36,7 @@ pub(super) fn claim(
     let taken: Vec<_> = next
         .into_iter()
         .zip(&mut takers)
-        .map(|((key, lane), worker)| Pick { key, lane: &lanes[lane], worker })
+        .map(|(Ready { rank, key, lane }, worker)| Pick { key, rank, lane: &lanes[lane], worker })
         .collect();
     let mut take = Take::prepare(tx)?;
     for run in taken.chunk_by(Pick::is_followed_by) {
@@ -56,35 +52,39 @@ fn may_claim(tx: &Tx<'_>, worker: WorkerKey) -> Result<bool, StoreError> {
     Ok(live.exists([worker.0])?)
 }
 
-/// The keys of the jobs that come next over all lanes, with the index of each one's lane.
-fn next_in_line(
-    tx: &Tx<'_>,
-    lanes: &[Lane],
-    wanted: usize,
-) -> Result<Vec<(JobKey, usize)>, StoreError> {
-    let mut heads = tx.prepare(
-        "SELECT claim_rank, key FROM queuectl_job INDEXED BY queuectl_job_claimable
-         WHERE lane = ?1 AND claim_rank IS NOT NULL ORDER BY claim_rank, key",
-    )?;
-    let mut next: Vec<(i64, i64, usize)> = Vec::new();
+/// A job that can be claimed, in the order in which it is claimed.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Ready {
+    rank: i64,
+    key: JobKey,
+    /// The index of its lane.
+    lane: usize,
+}
+
+/// The jobs that come next over all lanes.
+fn next_in_line(tx: &Tx<'_>, lanes: &[Lane], wanted: usize) -> Result<Vec<Ready>, StoreError> {
+    let mut heads =
+        tx.prepare("SELECT rank, key FROM queuectl_ready WHERE lane = ?1 ORDER BY rank, key")?;
+    let mut next = Vec::new();
     for (index, lane) in lanes.iter().enumerate() {
         // The statement is stepped as far as needed; a bound LIMIT would be costlier.
         let mut rows = heads.query([lane.lane])?;
         for _ in 0..wanted {
             let Some(row) = rows.next()? else { break };
-            next.push((row.get(0)?, row.get(1)?, index));
+            next.push(Ready { rank: row.get(0)?, key: JobKey(row.get(1)?), lane: index });
         }
     }
     if lanes.len() > 1 {
         next.sort_unstable();
         next.truncate(wanted);
     }
-    Ok(next.into_iter().map(|(_, key, lane)| (JobKey(key), lane)).collect())
+    Ok(next)
 }
 
 /// A job that is given to a worker.
 struct Pick<'a> {
     key: JobKey,
+    rank: i64,
     lane: &'a Lane,
     worker: WorkerKey,
 }
@@ -92,14 +92,17 @@ struct Pick<'a> {
 impl Pick<'_> {
     /// Whether one statement can give both: jobs that were added together are claimed together.
     fn is_followed_by(&self, next: &Self) -> bool {
-        next.key.0 == self.key.0 + 1 && next.worker == self.worker
+        next.key.0 == self.key.0 + 1
+            && next.worker == self.worker
+            && (next.lane.lane, next.rank) == (self.lane.lane, self.rank)
     }
 }
 
 /// The statements that take a run of jobs, prepared once for all runs of a claim.
 struct Take<'a> {
     read: CachedStatement<'a>,
-    mark: CachedStatement<'a>,
+    lease: CachedStatement<'a>,
+    leave: CachedStatement<'a>,
 }
 
 impl<'a> Take<'a> {
@@ -109,13 +112,15 @@ impl<'a> Take<'a> {
                     lost_from
              FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
-        let mark = tx.prepare(
-            "UPDATE queuectl_job NOT INDEXED
-             SET state = 2, claim_rank = NULL, token = token + 1, attempts = attempts + 1,
-                 worker = ?3, started_at = ?4, updated_at = ?4
-             WHERE key BETWEEN ?1 AND ?2",
+        let lease = tx.prepare(
+            "INSERT INTO queuectl_lease (key, token, worker, lane, started_at)
+             SELECT key, token + 1, ?3, lane, ?4
+             FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
-        Ok(Take { read, mark })
+        let leave = tx.prepare(
+            "DELETE FROM queuectl_ready WHERE lane = ?1 AND rank = ?2 AND key BETWEEN ?3 AND ?4",
+        )?;
+        Ok(Take { read, lease, leave })
     }
 
     fn run(
@@ -127,14 +132,16 @@ impl<'a> Take<'a> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return Ok(());
         };
-        let mut rows = self.read.query((first.key.0, last.key.0))?;
+        let (from, to) = (first.key.0, last.key.0);
+        let mut rows = self.read.query((from, to))?;
         for pick in run {
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             claimed.push(read(row, pick)?);
             tx.moved(pick.lane.lane, row::state(row, 0)?, State::Processing);
         }
         drop(rows);
-        self.mark.execute((first.key.0, last.key.0, first.worker.0, tx.now.as_millis()))?;
+        self.lease.execute((from, to, first.worker.0, tx.now.as_millis()))?;
+        self.leave.execute((first.lane.lane, first.rank, from, to))?;
         Ok(())
     }
 }
@@ -151,56 +158,4 @@ fn read(row: &Row<'_>, pick: &Pick<'_>) -> rusqlite::Result<Claimed> {
     claimed.backoff = row::optional_backoff(row, 7)?;
     claimed.lost_from = row.get::<_, Option<i64>>(8)?.map(Token);
     Ok(claimed)
-}
-
-/// Makes claimable what has become due, by either clock: a thousand jobs at most, so that a claim does
-/// not hold the lock for long when a million become due at once. The rest follows with the next
-/// claims.
-///
-/// The limits are written out. SQLite plans a statement anew for each value of a limit that is bound,
-/// which was as costly as all the rest of a claim.
-fn promote(tx: &Tx<'_>) -> Result<(), StoreError> {
-    let due_by_wall = tx
-        .prepare(
-            "SELECT key FROM queuectl_job INDEXED BY queuectl_job_due_wall
-             WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NULL AND run_at <= ?1
-             ORDER BY run_at LIMIT 1000",
-        )?
-        .query_map([tx.now.as_millis()], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    let due_by_boot = tx
-        .prepare(
-            "SELECT key FROM queuectl_job INDEXED BY queuectl_job_due_boot
-             WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NOT NULL
-                   AND run_boot <= ?1
-             ORDER BY run_boot LIMIT 1000",
-        )?
-        .query_map([tx.boot.as_millis()], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    for key in due_by_wall.into_iter().chain(due_by_boot) {
-        tx.execute(
-            "UPDATE queuectl_job SET claim_rank = -priority, run_boot = NULL WHERE key = ?1",
-            [key],
-        )?;
-    }
-    Ok(())
-}
-
-/// When the next waiting job becomes due.
-pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<Duration>, StoreError> {
-    let wall: Option<i64> = tx
-        .prepare(
-            "SELECT min(run_at) FROM queuectl_job INDEXED BY queuectl_job_due_wall
-             WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NULL",
-        )?
-        .query_row([], |row| row.get(0))?;
-    let boot: Option<i64> = tx
-        .prepare(
-            "SELECT min(run_boot) FROM queuectl_job INDEXED BY queuectl_job_due_boot
-             WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NOT NULL",
-        )?
-        .query_row([], |row| row.get(0))?;
-    let by_wall = wall.map(|at| Timestamp::from_millis(at).since(tx.now));
-    let by_boot = boot.map(|at| BootTime::from_millis(at).since(tx.boot));
-    Ok([by_wall, by_boot].into_iter().flatten().min())
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{OptionalExtension, params};
 
 use super::enqueue::find;
+use super::line;
 use super::row;
 use super::settle;
 use super::transaction::Tx;
@@ -43,17 +44,20 @@ fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, St
     if state == State::Processing {
         // Its worker stops it; the first reason stands.
         tx.execute(
-            "UPDATE queuectl_job SET cancel_reason = ifnull(cancel_reason, ?2), updated_at = ?3
-             WHERE key = ?1",
-            (key.0, reason, tx.now.as_millis()),
+            "UPDATE queuectl_lease SET cancel_reason = ifnull(cancel_reason, ?2) WHERE key = ?1",
+            (key.0, reason),
+        )?;
+        tx.execute(
+            "UPDATE queuectl_job SET updated_at = ?2 WHERE key = ?1",
+            (key.0, tx.now.as_millis()),
         )?;
         return Ok(Cancelled::Requested);
     }
+    line::leave(tx, key)?;
     let lane = tx
         .prepare(
             "UPDATE queuectl_job
-             SET state = ?2, claim_rank = NULL, run_boot = NULL, cancel_reason = ?3,
-                 finished_at = ?4, updated_at = ?4
+             SET state = ?2, run_boot = NULL, cancel_reason = ?3, finished_at = ?4, updated_at = ?4
              WHERE key = ?1 RETURNING lane",
         )?
         .query_row((key.0, row::code(next), reason, tx.now.as_millis()), |row| row.get(0))?;
@@ -77,10 +81,11 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
     }
     // What was cancelled while it waited for others waits no more: an operator has said "now".
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
+    line::leave(tx, key)?;
     let lane = tx
         .prepare(
             "UPDATE queuectl_job
-             SET state = ?2, claim_rank = -priority, run_boot = NULL, run_at = ?3,
+             SET state = ?2, run_boot = NULL, run_at = ?3,
                  attempts = iif(?4, 0, attempts), finished_at = NULL, cancel_reason = NULL,
                  result = NULL, progress = iif(?4, NULL, progress), blockers = 0,
                  updated_at = ?3
@@ -90,6 +95,7 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
             params![key.0, row::code(next), tx.now.as_millis(), state.is_terminal()],
             |row| row.get(0),
         )?;
+    line::make_ready(tx, key, key)?;
     tx.moved(lane, state, next);
     Ok(())
 }
@@ -214,7 +220,7 @@ pub(super) fn progress(tx: &mut Tx<'_>, notes: &[Progress]) -> Result<Vec<Lease>
     for note in notes {
         let noted = tx.execute(
             "UPDATE queuectl_job SET progress = ?3, updated_at = ?4
-             WHERE key = ?1 AND token = ?2 AND state = 2",
+             WHERE key = (SELECT key FROM queuectl_lease WHERE key = ?1 AND token = ?2)",
             params![note.lease.key.0, note.lease.token.0, note.value.as_str(), tx.now.as_millis()],
         )?;
         if noted == 0 {

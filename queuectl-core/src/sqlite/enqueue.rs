@@ -3,6 +3,7 @@
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::error::is_duplicate;
+use super::line;
 use super::row;
 use super::transaction::Tx;
 use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey};
@@ -11,21 +12,48 @@ use crate::state::State;
 use crate::store::{Enqueued, StoreError};
 
 const INSERT: &str = "INSERT INTO queuectl_job
-    (key, state, lane, claim_rank, priority, max_attempts, created_at, updated_at, run_at, run_boot,
-     blockers, name, unique_key, timeout_ms, backoff, tags, payload)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    (key, state, lane, priority, max_attempts, created_at, updated_at, run_at, run_boot, blockers,
+     name, unique_key, timeout_ms, backoff, tags, payload)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
     if jobs.len() > BATCH_LEN_MAX {
         return Err(StoreError::BatchTooLarge { len: jobs.len() });
     }
     let mut statement = tx.prepare(INSERT)?;
-    jobs.iter().map(|job| insert(tx, &mut statement, job)).collect()
+    let mut ready = ReadyRun::default();
+    let added = jobs
+        .iter()
+        .map(|job| insert(tx, &mut statement, &mut ready, job))
+        .collect::<Result<_, _>>()?;
+    ready.flush(tx)?;
+    Ok(added)
+}
+
+/// Jobs with consecutive numbers that can be claimed, not yet in the line: one statement adds them.
+#[derive(Default)]
+struct ReadyRun(Option<(JobKey, JobKey)>);
+
+impl ReadyRun {
+    fn add(&mut self, tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Some((_, last)) if last.0 + 1 == key.0 => *last = key,
+            run => {
+                ReadyRun(run.replace((key, key))).flush(tx)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        self.0.map_or(Ok(()), |(first, last)| line::make_ready(tx, first, last))
+    }
 }
 
 fn insert(
     tx: &mut Tx<'_>,
     statement: &mut CachedStatement<'_>,
+    ready: &mut ReadyRun,
     job: &NewJob,
 ) -> Result<Enqueued, StoreError> {
     // Nobody else writes meanwhile, so a look is enough; the unique index is the guard.
@@ -42,10 +70,9 @@ fn insert(
         Start::In(delay) => (tx.now + delay, Some((tx.boot + delay).as_millis())),
         Start::At(moment) => (moment, None),
     };
-    // What is due stays due, wherever the clocks go: in the claim index, or while it is blocked by
+    // What is due stays due, wherever the clocks go: among what is ready, or while it is blocked by
     // a reading of the boot clock that has always passed.
     let due = run_at <= tx.now;
-    let claim_rank = (due && state == State::Pending).then_some(-i64::from(job.priority));
     let run_boot = match state {
         State::Blocked if due => Some(0),
         _ => run_boot.filter(|_| !due),
@@ -63,7 +90,6 @@ fn insert(
         key,
         row::code(state),
         lane,
-        claim_rank,
         job.priority,
         retries.saturating_add(1),
         tx.now.as_millis(),
@@ -87,12 +113,16 @@ fn insert(
     }
     let key = JobKey(tx.last_key());
     tx.count(lane, state, 1);
+    match state {
+        State::Pending if due => ready.add(tx, key)?,
+        State::Pending => line::make_due(tx, key)?,
+        _ => {}
+    }
     for parent in parents {
         tx.execute(
             "INSERT INTO queuectl_dependency (parent, child) VALUES (?1, ?2)",
             (parent.0, key.0),
         )?;
-        tx.execute("UPDATE queuectl_job SET has_dependents = 1 WHERE key = ?1", [parent.0])?;
     }
     let id = job.id.clone().unwrap_or(JobId::Auto(key));
     Ok(Enqueued { id, key, created: true })
@@ -152,10 +182,18 @@ pub(super) fn find(tx: &Tx<'_>, id: &JobId) -> Result<Option<(JobKey, State)>, S
     let read = |row: &rusqlite::Row<'_>| Ok((JobKey(row.get(0)?), row::state(row, 1)?));
     let found = match id {
         JobId::Auto(key) => tx
-            .prepare("SELECT key, state FROM queuectl_job WHERE key = ?1 AND name IS NULL")?
+            .prepare(
+                "SELECT job.key, iif(lease.key IS NULL, state, 2) FROM queuectl_job AS job
+                 LEFT JOIN queuectl_lease AS lease USING (key)
+                 WHERE job.key = ?1 AND name IS NULL",
+            )?
             .query_row([key.0], read),
         JobId::Chosen(name) => tx
-            .prepare("SELECT key, state FROM queuectl_job WHERE name = ?1")?
+            .prepare(
+                "SELECT job.key, iif(lease.key IS NULL, state, 2) FROM queuectl_job AS job
+                 LEFT JOIN queuectl_lease AS lease USING (key)
+                 WHERE name = ?1",
+            )?
             .query_row([name.as_str()], read),
     };
     Ok(found.optional()?)

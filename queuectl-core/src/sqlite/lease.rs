@@ -111,8 +111,8 @@ pub(super) fn orders(
     let mut registered = connection
         .prepare_cached("SELECT stop FROM queuectl_worker WHERE worker = ?1 AND boot_id = ?2")?;
     let mut cancelled = connection.prepare_cached(
-        "SELECT key, token, cancel_reason FROM queuectl_job
-         WHERE worker = ?1 AND state = 2 AND cancel_reason IS NOT NULL",
+        "SELECT key, token, cancel_reason FROM queuectl_lease
+         WHERE worker = ?1 AND cancel_reason IS NOT NULL ORDER BY key",
     )?;
     for &worker in workers {
         let mut rows = registered.query((worker.0, boot_id))?;
@@ -135,7 +135,7 @@ pub(super) fn orders(
 /// The leases that a worker holds; a read.
 pub(super) fn held(connection: &Connection, worker: WorkerKey) -> Result<Vec<Lease>, StoreError> {
     let mut held = connection
-        .prepare_cached("SELECT key, token FROM queuectl_job WHERE worker = ?1 AND state = 2")?;
+        .prepare_cached("SELECT key, token FROM queuectl_lease WHERE worker = ?1 ORDER BY key")?;
     let leases = held.query_map([worker.0], |row| {
         Ok(Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) })
     })?;

@@ -15,6 +15,7 @@ mod gate;
 mod lane;
 mod lease;
 mod lifelock;
+mod line;
 mod open;
 mod read;
 mod readers;
@@ -210,8 +211,8 @@ impl Store for SqliteStore {
             let Some(request) = claim else {
                 return Ok(Exchanged { refused, ..Exchanged::default() });
             };
-            let claimed = claim::claim(tx, request)?;
-            Ok(Exchanged { refused, claimed, next_due: claim::next_due(tx)? })
+            let next_due = line::promote(tx)?;
+            Ok(Exchanged { refused, claimed: claim::claim(tx, request)?, next_due })
         })?;
         if !settle.is_empty()
             && let Some(life) = self.life().as_mut()

@@ -40,7 +40,7 @@ pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Option<Job>, St
         }
     };
     let lanes = lanes(connection)?;
-    let sql = format!("SELECT {} FROM queuectl_job WHERE key = ?1", row::JOB_COLUMNS);
+    let sql = format!("SELECT {} WHERE job.key = ?1", row::JOB);
     let job = connection
         .prepare_cached(&sql)?
         .query_row([key.0], |row| row::job(row, |lane| lanes.get(&lane).cloned()))
@@ -71,13 +71,20 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
     let lanes = lanes(connection)?;
     let mut filter = Filter::default();
     if !query.states.is_empty() {
-        filter.one_of("state", query.states.iter().map(|&state| row::code(state)));
+        let codes = query.states.iter().map(|&state| row::code(state));
         let notable = |state: &State| {
             matches!(state, State::Blocked | State::Failed | State::Dead | State::Cancelled)
         };
         if query.states.iter().all(notable) {
+            filter.one_of("state", codes);
             // SQLite uses a partial index only where its condition is repeated.
-            filter.conditions.push("(state = 1 OR state > 3)".to_owned());
+            filter.conditions.push("(state = 1 OR state > 3) AND lease.key IS NULL".to_owned());
+        } else {
+            filter.one_of("state_now", codes);
+        }
+        if query.states == [State::Processing] {
+            // They are few, however many jobs there are.
+            filter.conditions.push("job.key IN (SELECT key FROM queuectl_lease)".to_owned());
         }
     }
     if query.queue.is_some() || query.kind.is_some() {
@@ -85,7 +92,10 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
             query.queue.as_ref().is_none_or(|wanted| wanted == queue)
                 && query.kind.as_ref().is_none_or(|wanted| wanted == kind)
         };
-        filter.one_of("lane", lanes.iter().filter(|(_, names)| fits(names)).map(|(&lane, _)| lane));
+        filter.one_of(
+            "job.lane",
+            lanes.iter().filter(|(_, names)| fits(names)).map(|(&lane, _)| lane),
+        );
     }
     if let Some(tag) = &query.tag {
         filter.and(
@@ -100,26 +110,23 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
         filter.and("created_at >= ?", Value::Integer(after.as_millis()));
     }
     if let Some(JobKey(from)) = query.from {
-        filter.and(if query.ascending { "key > ?" } else { "key < ?" }, Value::Integer(from));
+        filter
+            .and(if query.ascending { "job.key > ?" } else { "job.key < ?" }, Value::Integer(from));
     }
     let order = match (query.sort, query.ascending) {
-        (Sort::Created, false) => "key DESC",
-        (Sort::Created, true) => "key",
-        (Sort::Updated, false) => "updated_at DESC, key DESC",
-        (Sort::Updated, true) => "updated_at, key",
-        (Sort::RunAt, false) => "run_at DESC, key DESC",
-        (Sort::RunAt, true) => "run_at, key",
-        (Sort::Priority, false) => "priority DESC, key DESC",
-        (Sort::Priority, true) => "priority, key",
-        (Sort::Attempts, false) => "attempts DESC, key DESC",
-        (Sort::Attempts, true) => "attempts, key",
+        (Sort::Created, false) => "job.key DESC",
+        (Sort::Created, true) => "job.key",
+        (Sort::Updated, false) => "updated_now DESC, job.key DESC",
+        (Sort::Updated, true) => "updated_now, job.key",
+        (Sort::RunAt, false) => "run_at DESC, job.key DESC",
+        (Sort::RunAt, true) => "run_at, job.key",
+        (Sort::Priority, false) => "priority DESC, job.key DESC",
+        (Sort::Priority, true) => "priority, job.key",
+        (Sort::Attempts, false) => "attempts_now DESC, job.key DESC",
+        (Sort::Attempts, true) => "attempts_now, job.key",
     };
     // Only fixed text is put together here; every value is bound.
-    let sql = format!(
-        "SELECT {} FROM queuectl_job {} ORDER BY {order} LIMIT ?",
-        row::JOB_COLUMNS,
-        filter.clause()
-    );
+    let sql = format!("SELECT {} {} ORDER BY {order} LIMIT ?", row::JOB, filter.clause());
     filter.values.push(Value::Integer(i64::try_from(query.limit).unwrap_or(i64::MAX)));
     let mut jobs = connection
         .prepare_cached(&sql)?
@@ -231,21 +238,24 @@ fn newest(
 ) -> Result<Option<Attempt>, StoreError> {
     let newest = connection
         .prepare_cached(
-            "SELECT token, attempts, worker, started_at, finished_at, state
-             FROM queuectl_job WHERE key = ?1",
+            "SELECT ifnull(lease.token, job.token), attempts + (lease.key IS NOT NULL),
+                    ifnull(lease.worker, job.worker), ifnull(lease.started_at, job.started_at),
+                    finished_at, state, lease.key IS NOT NULL
+             FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)
+             WHERE job.key = ?1",
         )?
         .query_row([job.0], |row| {
-            let state = row.get::<_, i64>(5)?;
+            let completed = row.get::<_, i64>(5)? == row::COMPLETED;
+            let runs: bool = row.get(6)?;
             let attempt = Attempt {
                 token: Token(row.get(0)?),
                 number: row.get(1)?,
                 worker: row.get::<_, Option<i64>>(2)?.map(WorkerKey),
                 started_at: row::optional_timestamp(row, 3)?.unwrap_or(Timestamp::MAX),
                 finished_at: row::optional_timestamp(row, 4)?,
-                report: (state == row::COMPLETED)
-                    .then(|| Report::new(crate::attempt::Cause::Succeeded)),
+                report: completed.then(|| Report::new(crate::attempt::Cause::Succeeded)),
             };
-            Ok((attempt, matches!(state, row::COMPLETED | row::PROCESSING)))
+            Ok((attempt, completed || runs))
         })
         .optional()?;
     let is_recorded = |token| recorded.iter().any(|attempt| attempt.token == token);
@@ -293,8 +303,9 @@ pub(super) fn running(
     worker: WorkerKey,
 ) -> Result<Vec<(JobId, Timestamp)>, StoreError> {
     let mut running = connection.prepare_cached(
-        "SELECT key, name, started_at FROM queuectl_job
-         WHERE worker = ?1 AND state = 2 ORDER BY started_at, key",
+        "SELECT key, name, lease.started_at
+         FROM queuectl_lease AS lease CROSS JOIN queuectl_job USING (key)
+         WHERE lease.worker = ?1 ORDER BY lease.started_at, key",
     )?;
     let running = running.query_map([worker.0], |row| {
         let key = JobKey(row.get(0)?);

@@ -12,7 +12,6 @@ use crate::job::{Job, Json};
 use crate::state::State;
 
 pub(super) const BLOCKED: i64 = code(State::Blocked);
-pub(super) const PROCESSING: i64 = code(State::Processing);
 pub(super) const COMPLETED: i64 = code(State::Completed);
 
 /// The number of a state: its place in [`State::ALL`].
@@ -94,32 +93,33 @@ fn tags(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<Name>> {
     }
 }
 
-/// The columns that [`job`] reads, in its order; followed by whatever the caller adds.
-pub(super) const JOB_COLUMNS: &str = "key, state, lane, priority, token, attempts, max_attempts, \
-     worker, created_at, updated_at, run_at, started_at, finished_at, name, unique_key, timeout_ms, \
-     backoff, tags, cancel_reason, last_error, result, progress, payload";
+/// The columns that [`job`] reads, in its order, and where they are from: a job and who holds it.
+pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state_now, job.lane, \
+     priority, ifnull(lease.token, job.token), attempts + (lease.key IS NOT NULL) AS attempts_now, \
+     max_attempts, lease.worker, created_at, \
+     max(updated_at, ifnull(lease.started_at, updated_at)) AS updated_now, run_at, \
+     ifnull(lease.started_at, job.started_at), finished_at, name, unique_key, timeout_ms, backoff, \
+     tags, ifnull(lease.cancel_reason, job.cancel_reason), last_error, result, progress, payload \
+     FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
-/// A whole job from [`JOB_COLUMNS`], but for the jobs it waits for.
+/// A whole job from [`JOB`], but for the jobs it waits for.
 pub(super) fn job(
     row: &Row<'_>,
     lane: impl Fn(i64) -> Option<(Name, Name)>,
 ) -> rusqlite::Result<Job> {
     let key = JobKey(row.get(0)?);
     let number = row.get(2)?;
-    let state = state(row, 1)?;
-    let holder: Option<i64> = row.get(7)?;
     let (queue, kind) = lane(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, number))?;
     Ok(Job {
         key,
-        state,
+        state: state(row, 1)?,
         queue,
         kind,
         priority: row.get(3)?,
         token: Token(row.get(4)?),
         attempts: row.get(5)?,
         max_attempts: row.get(6)?,
-        // The column names who held it last as well.
-        worker: holder.filter(|_| state == State::Processing).map(WorkerKey),
+        worker: row.get::<_, Option<i64>>(7)?.map(WorkerKey),
         created_at: timestamp(row, 8)?,
         updated_at: timestamp(row, 9)?,
         run_at: timestamp(row, 10)?,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::line;
 use super::row;
 use super::transaction::Tx;
 use crate::attempt::{Captured, Cause, Report};
@@ -48,26 +49,39 @@ fn is_alike(settlement: &Settlement, next: &Settlement) -> bool {
         && bare(next)
 }
 
-/// The shortest way, because most attempts take it: two statements for neighbours that are alike.
+/// The shortest way, because most attempts take it: a few statements for neighbours that are alike.
 struct Complete<'a> {
-    read: CachedStatement<'a>,
+    held: CachedStatement<'a>,
     mark: CachedStatement<'a>,
+    free: CachedStatement<'a>,
+    parents: CachedStatement<'a>,
+}
+
+/// Neighbours that one worker holds.
+struct Stretch {
+    first: JobKey,
+    last: JobKey,
+    worker: WorkerKey,
 }
 
 impl<'a> Complete<'a> {
     fn prepare(tx: &Tx<'a>) -> Result<Self, StoreError> {
-        let read = tx.prepare(
-            "SELECT key, lane, has_dependents, attempts, worker FROM queuectl_job NOT INDEXED
-             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2",
+        let held = tx.prepare(
+            "SELECT key, lane, worker FROM queuectl_lease
+             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 ORDER BY key",
         )?;
-        // RETURNING would save the first statement and build a table for each row.
         let mark = tx.prepare(
             "UPDATE queuectl_job NOT INDEXED
-             SET state = 3, started_at = ?4, finished_at = ?5, updated_at = ?5, result = ?6,
-                 lost_from = iif(?7, ifnull(lost_from, token), NULL), cancel_reason = NULL
-             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2",
+             SET state = 3, token = ?3, attempts = attempts + 1, worker = ?4, started_at = ?5,
+                 finished_at = ?6, updated_at = ?6, result = ?7,
+                 lost_from = iif(?8, ifnull(lost_from, ?3), NULL)
+             WHERE key BETWEEN ?1 AND ?2",
         )?;
-        Ok(Complete { read, mark })
+        let free = tx.prepare("DELETE FROM queuectl_lease WHERE key BETWEEN ?1 AND ?2")?;
+        let parents = tx.prepare(
+            "SELECT DISTINCT parent FROM queuectl_dependency WHERE parent BETWEEN ?1 AND ?2",
+        )?;
+        Ok(Complete { held, mark, free, parents })
     }
 
     /// Settles neighbours that are alike, or a single attempt.
@@ -80,85 +94,103 @@ impl<'a> Complete<'a> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return Ok(());
         };
-        let (from, to, token) = (first.lease.key.0, last.lease.key.0, first.lease.token.0);
-        let Verdict::Complete { result } = &first.verdict else {
-            return Ok(());
-        };
         let mut unheld = run.iter().map(|settlement| settlement.lease);
-        let mut parents = Vec::new();
-        let mut newest = None;
-        let mut held = self.read.query((from, to, token))?;
+        let mut stretches: Vec<Stretch> = Vec::new();
+        let token = first.lease.token;
+        let mut held = self.held.query((first.lease.key.0, last.lease.key.0, token.0))?;
         while let Some(row) = held.next()? {
-            let key = JobKey(row.get(0)?);
+            let (key, worker) = (JobKey(row.get(0)?), WorkerKey(row.get(2)?));
             refused.extend(unheld.by_ref().take_while(|lease| lease.key != key));
             tx.moved(row.get(1)?, State::Processing, State::Completed);
-            if row.get(2)? {
-                parents.push(key);
+            match stretches.last_mut() {
+                Some(stretch) if (stretch.last.0 + 1, stretch.worker) == (key.0, worker) => {
+                    stretch.last = key;
+                }
+                _ => stretches.push(Stretch { first: key, last: key, worker }),
             }
-            newest = Some((row.get(3)?, row.get::<_, Option<i64>>(4)?));
         }
         drop(held);
         refused.extend(unheld);
-        let Some((number, worker)) = newest else {
+        for stretch in stretches {
+            self.mark(tx, &stretch, first)?;
+        }
+        Ok(())
+    }
+
+    /// Settles a stretch of what is held, all of it as `settlement` says.
+    fn mark(
+        &mut self,
+        tx: &mut Tx<'_>,
+        stretch: &Stretch,
+        settlement: &Settlement,
+    ) -> Result<(), StoreError> {
+        let Settlement { lease, started_at, leftovers, .. } = *settlement;
+        let Verdict::Complete { result } = &settlement.verdict else {
             return Ok(());
         };
-        let Settlement { lease, started_at, leftovers, .. } = *first;
+        let (first, last) = (stretch.first.0, stretch.last.0);
         self.mark.execute(params![
-            from,
-            to,
-            token,
+            first,
+            last,
+            lease.token.0,
+            stretch.worker.0,
             started_at.as_millis(),
             tx.now.as_millis(),
             result.as_ref().map(Json::as_str),
             leftovers,
         ])?;
+        self.free.execute((first, last))?;
         // Only an attempt that was settled by itself has more to say.
-        let report = first.report.as_deref();
+        let report = settlement.report.as_deref();
         if let Some(report) = report.filter(|report| !report.is_bare_success()) {
-            let worker: Option<i64> = worker;
-            record(tx, &Ended { lease, number, started_at }, worker.map(WorkerKey), report)?;
+            let number = tx
+                .prepare("SELECT attempts FROM queuectl_job WHERE key = ?1")?
+                .query_row([lease.key.0], |row| row.get(0))?;
+            record(tx, &Ended { lease, number, started_at }, stretch.worker, report)?;
         }
         if leftovers {
             note_leftovers(tx, lease.key, NOBODY)?;
         }
-        for parent in parents {
-            unblock_dependents(tx, parent)?;
-        }
-        Ok(())
+        let parents = self
+            .parents
+            .query_map((first, last), |row| row.get(0).map(JobKey))?
+            .collect::<Result<Vec<_>, _>>()?;
+        parents.into_iter().try_for_each(|parent| unblock_dependents(tx, parent))
     }
 }
 
 /// A processing job, as far as ending its attempt needs it.
 struct Held {
     lane: i64,
+    worker: WorkerKey,
+    /// Those that have ended, and this one.
     attempts: u32,
     max_attempts: u32,
-    worker: Option<WorkerKey>,
-    priority: i64,
     started_at: Timestamp,
     lost_from: Option<Token>,
-    cancel_requested: bool,
+    /// Why it is to be cancelled, if it is.
+    cancel_reason: Option<String>,
     last_error: Option<String>,
 }
 
 fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreError> {
     let held = tx
         .prepare(
-            "SELECT lane, attempts, max_attempts, worker, priority, started_at, lost_from,
-                    cancel_reason IS NOT NULL, last_error
-             FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state = 2",
+            "SELECT lease.lane, lease.worker, attempts + 1, max_attempts, lease.started_at, lost_from,
+                    lease.cancel_reason, last_error
+             FROM queuectl_lease AS lease CROSS JOIN queuectl_job AS job USING (key)
+             WHERE lease.key = ?1 AND lease.token = ?2",
         )?
         .query_row((key.0, token.0), |row| {
             Ok(Held {
                 lane: row.get(0)?,
-                attempts: row.get(1)?,
-                max_attempts: row.get(2)?,
-                worker: row.get::<_, Option<i64>>(3)?.map(WorkerKey),
-                priority: row.get(4)?,
-                started_at: row::timestamp(row, 5)?,
-                lost_from: row.get::<_, Option<i64>>(6)?.map(Token),
-                cancel_requested: row.get(7)?,
-                last_error: row.get(8)?,
+                worker: WorkerKey(row.get(1)?),
+                attempts: row.get(2)?,
+                max_attempts: row.get(3)?,
+                started_at: row::timestamp(row, 4)?,
+                lost_from: row.get::<_, Option<i64>>(5)?.map(Token),
+                cancel_reason: row.get(6)?,
+                last_error: row.get(7)?,
             })
         })
         .optional()?;
@@ -186,7 +218,7 @@ fn end(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
     };
     let refund = matches!(settlement.verdict, Verdict::Snooze { .. } | Verdict::Release);
     let ending = match &settlement.verdict {
-        _ if held.cancel_requested => Ending { refund, ..Ending::now(Event::Cancel) },
+        _ if held.cancel_reason.is_some() => Ending { refund, ..Ending::now(Event::Cancel) },
         Verdict::Fail { .. } if held.attempts >= held.max_attempts => Ending::now(Event::Exhaust),
         Verdict::Fail { retry_in } => Ending { delay: *retry_in, ..Ending::now(Event::Fail) },
         Verdict::Die => Ending::now(Event::Exhaust),
@@ -235,7 +267,7 @@ pub(super) fn lose(
     let Some(held) = held(tx, lease)? else {
         return Ok(None);
     };
-    let ending = if held.cancel_requested {
+    let ending = if held.cancel_reason.is_some() {
         Ending::now(Event::Cancel)
     } else if held.attempts >= held.max_attempts {
         Ending::now(Event::Exhaust)
@@ -256,7 +288,7 @@ pub(super) fn release(tx: &mut Tx<'_>, lease: Lease) -> Result<(), StoreError> {
     let Some(held) = held(tx, lease)? else {
         return Ok(());
     };
-    let event = if held.cancel_requested { Event::Cancel } else { Event::Release };
+    let event = if held.cancel_reason.is_some() { Event::Cancel } else { Event::Release };
     let ending = Ending { refund: true, ..Ending::now(event) };
     // What an earlier attempt may have left is still to be seen to.
     let leftovers = held.lost_from.is_some();
@@ -277,7 +309,6 @@ fn finish(
         .map_err(|refused| StoreError::Other(refused.into()))?;
     let delayed = matches!(ending.event, Event::Fail | Event::Snooze);
     let waits = ending.delay > Duration::ZERO;
-    let claim_rank = (!state.is_terminal() && !waits).then_some(-held.priority);
     let run_boot = waits.then(|| (tx.boot + ending.delay).as_millis());
     let lost_from = leftovers.then(|| held.lost_from.unwrap_or(lease.token).0);
     let error = report.and_then(|report| report.error.as_deref());
@@ -287,28 +318,36 @@ fn finish(
         }
         Some(_) => error,
     };
+    let cancel_reason = held.cancel_reason.as_deref().or(error);
+    tx.execute("DELETE FROM queuectl_lease WHERE key = ?1", [lease.key.0])?;
     tx.execute(
         "UPDATE queuectl_job
-         SET state = ?2, claim_rank = ?3, run_at = ifnull(?4, run_at), run_boot = ?5,
-             attempts = ?6, started_at = ?7, finished_at = ?8, updated_at = ?9, lost_from = ?10,
-             last_error = ?11, cancel_reason = iif(?2 = 6, ifnull(cancel_reason, ?12), NULL)
+         SET state = ?2, run_at = ifnull(?3, run_at), run_boot = ?4, token = ?5, attempts = ?6,
+             worker = ?7, started_at = ?8, finished_at = ?9, updated_at = ?10, lost_from = ?11,
+             last_error = ?12, cancel_reason = iif(?2 = 6, ?13, NULL)
          WHERE key = ?1",
         params![
             lease.key.0,
             row::code(state),
-            claim_rank,
             // Only a delay gives a new time; what may run at once keeps its own.
             delayed.then(|| (tx.now + ending.delay).as_millis()),
             run_boot,
+            lease.token.0,
             held.attempts - u32::from(ending.refund),
+            held.worker.0,
             started_at.as_millis(),
             state.is_terminal().then_some(tx.now.as_millis()),
             tx.now.as_millis(),
             lost_from,
             last_error,
-            error,
+            cancel_reason,
         ],
     )?;
+    match waits {
+        _ if state.is_terminal() => {}
+        true => line::make_due(tx, lease.key)?,
+        false => line::make_ready(tx, lease.key, lease.key)?,
+    }
     tx.moved(held.lane, State::Processing, state);
     if state.is_terminal() && leftovers {
         note_leftovers(tx, lease.key, NOBODY)?;
@@ -347,7 +386,7 @@ struct Ended {
 fn record(
     tx: &Tx<'_>,
     attempt: &Ended,
-    worker: Option<WorkerKey>,
+    worker: WorkerKey,
     report: &Report,
 ) -> Result<(), StoreError> {
     let Lease { key, token } = attempt.lease;
@@ -359,7 +398,7 @@ fn record(
             key.0,
             token.0,
             attempt.number,
-            worker.map(|worker| worker.0),
+            worker.0,
             attempt.started_at.as_millis(),
             tx.now.as_millis(),
             report.cause.as_str(),
@@ -405,14 +444,17 @@ fn unblock_dependents(tx: &mut Tx<'_>, parent: JobKey) -> Result<(), StoreError>
             })
             .optional()?;
         if let Some((lane, row::BLOCKED, 0)) = unblocked {
-            // What has to wait for a moment as well stays out of the claim index until then.
-            tx.execute(
-                "UPDATE queuectl_job
-                 SET state = 0, updated_at = ?2,
-                     claim_rank = iif(ifnull(run_boot <= ?3, run_at <= ?2), -priority, NULL)
-                 WHERE key = ?1",
-                (child, tx.now.as_millis(), tx.boot.as_millis()),
-            )?;
+            // It may have to wait for a moment as well.
+            let due = tx
+                .prepare(
+                    "UPDATE queuectl_job SET state = 0, updated_at = ?2 WHERE key = ?1
+                     RETURNING ifnull(run_boot <= ?3, run_at <= ?2)",
+                )?
+                .query_row((child, tx.now.as_millis(), tx.boot.as_millis()), |row| row.get(0))?;
+            match due {
+                true => line::make_ready(tx, JobKey(child), JobKey(child))?,
+                false => line::make_due(tx, JobKey(child))?,
+            }
             tx.moved(lane, State::Blocked, State::Pending);
         }
     }

@@ -14,17 +14,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#"worker FROM queuectl_job NOT INDEXED
-             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2""#,
-                r#"worker FROM queuectl_job NOT INDEXED
-             WHERE key BETWEEN ?1 AND ?2 AND ?3 >= 0 AND state = 2""#,
-            ),
-            (
-                "queuectl-core/src/sqlite/settle.rs",
-                r#"cancel_reason = NULL
-             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2"#,
-                r#"cancel_reason = NULL
-             WHERE key BETWEEN ?1 AND ?2 AND ?3 >= 0 AND state = 2"#,
+                "WHERE key BETWEEN ?1 AND ?2 AND token = ?3 ORDER BY key",
+                "WHERE key BETWEEN ?1 AND ?2 AND ?3 >= 0 ORDER BY key",
             ),
         ],
     },
@@ -35,12 +26,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#"FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state = 2",
-        )?
-        .query_row((key.0, token.0)"#,
-                r#"FROM queuectl_job WHERE key = ?1 AND ?2 >= 0 AND state = 2",
-        )?
-        .query_row((key.0, token.0)"#,
+                "WHERE lease.key = ?1 AND lease.token = ?2",
+                "WHERE lease.key = ?1 AND ?2 >= 0",
             ),
         ],
     },
@@ -51,8 +38,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/command.rs",
-                "WHERE key = ?1 AND token = ?2 AND state = 2",
-                "WHERE key = ?1 AND ?2 >= 0 AND state = 2",
+                "WHERE key = ?1 AND token = ?2)",
+                "WHERE key = ?1 AND ?2 >= 0)",
             ),
         ],
     },
@@ -63,12 +50,9 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#"FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state = 2",
-        )?
-        .query_row((key.0, token.0)"#,
-                r#"FROM queuectl_job WHERE key = ?1 AND token = ?2 AND state IN (2, 3)",
-        )?
-        .query_row((key.0, token.0)"#,
+                r#"    tx.execute("DELETE FROM queuectl_lease WHERE key = ?1", [lease.key.0])?;
+"#,
+                "",
             ),
         ],
     },
@@ -79,10 +63,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#"worker FROM queuectl_job NOT INDEXED
-             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state = 2""#,
-                r#"worker FROM queuectl_job NOT INDEXED
-             WHERE key BETWEEN ?1 AND ?2 AND token = ?3 AND state IN (2, 3)""#,
+                "        self.free.execute((first, last))?;\n",
+                "",
             ),
         ],
     },
@@ -92,9 +74,36 @@ pub(super) const BUGS: &[Bug] = &[
         suites: &[&CONFORMANCE],
         edits: &[(
             "queuectl-core/src/sqlite/claim.rs",
-            "next.key.0 == self.key.0 + 1 && next.worker == self.worker",
-            "next.key.0 > self.key.0 && next.worker == self.worker",
+            "next.key.0 == self.key.0 + 1\n",
+            "next.key.0 > self.key.0\n",
         )],
+    },
+    Bug {
+        name: "run-over-a-boundary",
+        breaks: "what is claimed waits no more",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/claim.rs",
+            "            && (next.lane.lane, next.rank) == (self.lane.lane, self.rank)\n",
+            "",
+        )],
+    },
+    Bug {
+        name: "claim-robs-the-holder",
+        breaks: "a job has at most one holder",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "\"INSERT INTO queuectl_lease",
+                "\"INSERT OR REPLACE INTO queuectl_lease",
+            ),
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "        self.leave.execute((first.lane.lane, first.rank, from, to))?;\n",
+                "",
+            ),
+        ],
     },
     Bug {
         name: "run-of-unlike-settlements",

@@ -34,8 +34,7 @@ pub(super) const BUGS: &[Bug] = &[
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
                 r#"    let mut statement = tx.prepare(INSERT)?;
-    jobs.iter().map(|job| insert(tx, &mut statement, job)).collect()
-}"#,
+    let mut ready"#,
                 r#"    enqueue_looking(tx, jobs, true)
 }
 
@@ -45,10 +44,17 @@ pub(super) fn enqueue_looking(
     look: bool,
 ) -> Result<Vec<Enqueued>, StoreError> {
     let mut statement = tx.prepare(INSERT)?;
-    jobs.iter().map(|job| insert(tx, &mut statement, job, look)).collect()
-}
-
-pub(super) fn living_in(
+    let mut ready"#,
+            ),
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                "insert(tx, &mut statement, &mut ready, job)",
+                "insert(tx, &mut statement, &mut ready, job, look)",
+            ),
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                "/// Jobs with consecutive numbers that can be claimed",
+                r#"pub(super) fn living_in(
     connection: &rusqlite::Connection,
     unique_key: &str,
 ) -> Result<Option<Enqueued>, StoreError> {
@@ -59,7 +65,9 @@ pub(super) fn living_in(
         Ok(Enqueued { id: row::id(row, key, 1)?, key, created: false })
     });
     Ok(living.optional()?)
-}"#,
+}
+
+/// Jobs with consecutive numbers that can be claimed"#,
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
@@ -132,14 +140,9 @@ pub(super) fn living_in(
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/claim.rs",
-                "token = token + 1, attempts = attempts + 1,",
-                "token = token + 1,",
-            ),
-            (
-                "queuectl-core/src/sqlite/settle.rs",
-                "held.attempts - u32::from(ending.refund),",
-                "held.attempts + 1 - u32::from(ending.refund),",
+                "queuectl-core/src/sqlite/row.rs",
+                "attempts + (lease.key IS NOT NULL) AS",
+                "attempts AS",
             ),
         ],
     },
@@ -223,8 +226,8 @@ pub(super) fn living_in(
         edits: &[
             (
                 "queuectl-core/src/sqlite/mod.rs",
-                "next_due: claim::next_due(tx)? })",
-                "next_due: claim::next_due(tx)?.filter(|_| false) })",
+                "let next_due = line::promote(tx)?;",
+                "let next_due = line::promote(tx)?.filter(|_| false);",
             ),
         ],
     },
@@ -343,8 +346,27 @@ pub(super) fn living_in(
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                "        _ if held.cancel_requested => Ending",
-                "        _ if false && held.cancel_requested => Ending",
+                "        _ if held.cancel_reason.is_some() => Ending",
+                "        _ if false && held.cancel_reason.is_some() => Ending",
+            ),
+        ],
+    },
+    Bug {
+        name: "cancelled-job-stays-in-line",
+        breaks: "what has been cancelled does not run",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                r#"    line::leave(tx, key)?;
+    let lane = tx
+        .prepare(
+            "UPDATE queuectl_job
+             SET state = ?2, run_boot = NULL, cancel"#,
+                r#"    let lane = tx
+        .prepare(
+            "UPDATE queuectl_job
+             SET state = ?2, run_boot = NULL, cancel"#,
             ),
         ],
     },
@@ -367,8 +389,8 @@ pub(super) fn living_in(
         edits: &[
             (
                 "queuectl-core/src/sqlite/command.rs",
-                "SET state = ?2, claim_rank = -priority, run_boot = NULL, run_at = ?3,",
-                "SET state = ?2, token = 0, claim_rank = -priority, run_boot = NULL, run_at = ?3,",
+                "SET state = ?2, run_boot = NULL, run_at = ?3,",
+                "SET state = ?2, token = 0, run_boot = NULL, run_at = ?3,",
             ),
         ],
     },

@@ -1,5 +1,6 @@
 -- States are numbered as in State::ALL: 0 pending, 1 blocked, 2 processing, 3 completed, 4 failed,
--- 5 dead, 6 cancelled. Times ending in _at are milliseconds since 1970, UTC; those named boot are
+-- 5 dead, 6 cancelled. A job that is processing has a row in queuectl_lease, and in its own row the
+-- state that it was claimed in. Times ending in _at are milliseconds since 1970, UTC; those named boot are
 -- milliseconds of the boot clock and mean something only under queuectl_meta.boot_id.
 
 -- One row: what file this is.
@@ -46,55 +47,38 @@ CREATE TABLE queuectl_job (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
     state INTEGER NOT NULL,
     lane INTEGER NOT NULL,
-    -- Minus the priority while the job can be claimed now; NULL otherwise.
-    claim_rank INTEGER,
     priority INTEGER NOT NULL DEFAULT 0,
+    -- The newest attempt that has ended, how many that makes, and who held it.
     token INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     max_attempts INTEGER NOT NULL,
-    -- Who holds it, or held it last.
     worker INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     run_at INTEGER NOT NULL,
-    -- When a relative delay is over; NULL for moments of the wall clock and when there is no delay.
-    -- 0 in a blocked job that was due when it was enqueued: it stays so.
+    -- When its relative delay was over, or will be; NULL if there was none, or a moment of the wall
+    -- clock. 0 in a blocked job that was due when it was enqueued: it stays so.
     run_boot INTEGER,
     started_at INTEGER,
     finished_at INTEGER,
     -- The first token whose attempt was lost and may have left something running.
     lost_from INTEGER,
-    -- How many of the jobs it waits for have not completed, and whether others wait for it.
+    -- How many of the jobs it waits for have not completed.
     blockers INTEGER NOT NULL DEFAULT 0,
-    has_dependents INTEGER NOT NULL DEFAULT 0,
     name TEXT,
     unique_key TEXT,
     timeout_ms INTEGER,
     backoff TEXT,
     tags TEXT,
-    -- Set when cancellation was requested.
     cancel_reason TEXT,
     last_error TEXT,
     result TEXT,
     progress TEXT,
     payload TEXT NOT NULL,
-    -- What must hold whoever writes: a known state, no more attempts than allowed, and only what
-    -- waits can be claimed.
-    CHECK (state BETWEEN 0 AND 6 AND attempts <= max_attempts
-           AND (claim_rank IS NULL OR state = 0 OR state = 4))
+    -- What must hold whoever writes: a known state of those that a row can have, and no more attempts
+    -- than allowed.
+    CHECK (state BETWEEN 0 AND 6 AND state <> 2 AND attempts <= max_attempts)
 ) STRICT;
-
--- Only what can be claimed now, in the order in which it is claimed (the key comes last by itself).
-CREATE INDEX queuectl_job_claimable ON queuectl_job (lane, claim_rank)
-    WHERE claim_rank IS NOT NULL;
-
--- What becomes claimable later: by the wall clock, and by the boot clock.
-CREATE INDEX queuectl_job_due_wall ON queuectl_job (run_at)
-    WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NULL;
-CREATE INDEX queuectl_job_due_boot ON queuectl_job (run_boot)
-    WHERE state IN (0, 4) AND claim_rank IS NULL AND run_boot IS NOT NULL;
-
-CREATE INDEX queuectl_job_held ON queuectl_job (worker) WHERE state = 2;
 
 -- What an operator looks for among ten million completed jobs: blocked, failed, dead, cancelled.
 -- (A list of more than two after IN would be built anew, as a tree, for each row that is written.)
@@ -103,6 +87,39 @@ CREATE INDEX queuectl_job_notable ON queuectl_job (state) WHERE state = 1 OR sta
 CREATE UNIQUE INDEX queuectl_job_name ON queuectl_job (name) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX queuectl_job_unique_key ON queuectl_job (unique_key)
     WHERE unique_key IS NOT NULL AND (state < 3 OR state = 4);
+
+-- A job that is pending or failed is in one of the next three tables, and in no other: it can be
+-- claimed now, it becomes due later, or a worker holds it. They have a row for what moves, however
+-- many jobs there are that do not, and to claim a job leaves its own row alone.
+
+-- What can be claimed now, in the order in which it is claimed. rank is minus the priority.
+CREATE TABLE queuectl_ready (
+    lane INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (lane, rank, key)
+) STRICT, WITHOUT ROWID;
+
+-- What becomes due later: at run_at by the wall clock (0), or at run_boot by the boot clock (1).
+CREATE TABLE queuectl_due (
+    clock INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (clock, at, key)
+) STRICT, WITHOUT ROWID;
+
+-- Who holds a job, from its claim until the attempt is settled. Nobody else can: there is one row for
+-- a key.
+CREATE TABLE queuectl_lease (
+    key INTEGER PRIMARY KEY,
+    token INTEGER NOT NULL,
+    worker INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    -- Set when cancellation was requested.
+    cancel_reason TEXT
+) STRICT;
+CREATE INDEX queuectl_lease_cancelled ON queuectl_lease (worker) WHERE cancel_reason IS NOT NULL;
 
 -- child runs only after parent has completed. A row lives until then.
 CREATE TABLE queuectl_dependency (

@@ -1,0 +1,112 @@
+//! Where a job stands while it waits: ready to be claimed, or due later.
+//!
+//! A job enters a line when its own row says what it waits for, and leaves it before that row says
+//! something else.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::transaction::Tx;
+use crate::clock::{BootTime, Timestamp};
+use crate::id::JobKey;
+use crate::store::StoreError;
+
+/// Jobs with consecutive numbers can be claimed from now on.
+pub(super) fn make_ready(tx: &Tx<'_>, first: JobKey, last: JobKey) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO queuectl_ready (lane, rank, key)
+         SELECT lane, -priority, key FROM queuectl_job WHERE key BETWEEN ?1 AND ?2",
+        (first.0, last.0),
+    )?;
+    Ok(())
+}
+
+/// A job can be claimed from the time on that is in its row.
+pub(super) fn make_due(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO queuectl_due (clock, at, key)
+         SELECT run_boot IS NOT NULL, ifnull(run_boot, run_at), key
+         FROM queuectl_job WHERE key = ?1",
+        [key.0],
+    )?;
+    Ok(())
+}
+
+/// A job waits no more, if it did: it stands in neither line.
+pub(super) fn leave(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM queuectl_ready WHERE (lane, rank, key) =
+             (SELECT lane, -priority, key FROM queuectl_job WHERE key = ?1)",
+        [key.0],
+    )?;
+    tx.execute(
+        "DELETE FROM queuectl_due WHERE (clock, at, key) =
+             (SELECT run_boot IS NOT NULL, ifnull(run_boot, run_at), key
+              FROM queuectl_job WHERE key = ?1)",
+        [key.0],
+    )?;
+    Ok(())
+}
+
+/// Makes ready what has become due, by either clock, and says when the next job becomes due: a thousand
+/// jobs of each clock at most, so that a claim does not hold the lock for long when a million become
+/// due at once. The rest follows with the next claims.
+pub(super) fn promote(tx: &Tx<'_>) -> Result<Option<Duration>, StoreError> {
+    let next = next_due(tx)?;
+    if next != Some(Duration::ZERO) {
+        return Ok(next);
+    }
+    // The limit is written out. SQLite plans a statement anew for each value of a limit that is
+    // bound, which was as costly as all the rest of a claim.
+    let mut due = tx.prepare(
+        "SELECT at, key FROM queuectl_due WHERE clock = ?1 AND at <= ?2 ORDER BY at, key LIMIT 1000",
+    )?;
+    for (clock, now) in [(WALL, tx.now.as_millis()), (BOOT, tx.boot.as_millis())] {
+        let promoted = due
+            .query_map((clock, now), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<Vec<(i64, i64)>, _>>()?;
+        for (at, key) in promoted {
+            tx.execute(
+                "DELETE FROM queuectl_due WHERE clock = ?1 AND at = ?2 AND key = ?3",
+                (clock, at, key),
+            )?;
+            make_ready(tx, JobKey(key), JobKey(key))?;
+        }
+    }
+    next_due(tx)
+}
+
+/// The clock by which a job becomes due, as it stands in its column.
+const WALL: i64 = 0;
+const BOOT: i64 = 1;
+
+/// When the next waiting job becomes due; zero if one is.
+fn next_due(tx: &Tx<'_>) -> Result<Option<Duration>, StoreError> {
+    let (wall, boot): (Option<i64>, Option<i64>) = tx
+        .prepare(
+            "SELECT (SELECT min(at) FROM queuectl_due WHERE clock = 0),
+                    (SELECT min(at) FROM queuectl_due WHERE clock = 1)",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let by_wall = wall.map(|at| Timestamp::from_millis(at).since(tx.now));
+    let by_boot = boot.map(|at| BootTime::from_millis(at).since(tx.boot));
+    Ok([by_wall, by_boot].into_iter().flatten().min())
+}
+
+/// The boot clock has begun again: delays that it measured fall back to the wall clock.
+pub(super) fn after_boot(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute(
+        "INSERT INTO queuectl_due (clock, at, key)
+         SELECT 0, job.run_at, job.key
+         FROM queuectl_due AS due CROSS JOIN queuectl_job AS job USING (key) WHERE clock = 1",
+        [],
+    )?;
+    connection.execute(
+        "UPDATE queuectl_job SET run_boot = NULL
+         WHERE key IN (SELECT key FROM queuectl_due WHERE clock = 1)",
+        [],
+    )?;
+    connection.execute("DELETE FROM queuectl_due WHERE clock = 1", [])?;
+    Ok(())
+}
