@@ -33,8 +33,7 @@ pub(super) const BUGS: &[Bug] = &[
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                r#"    let mut statement = tx.prepare(INSERT)?;
-    let mut ready"#,
+                "    let mut adding = Adding {",
                 r#"    enqueue_looking(tx, jobs, true)
 }
 
@@ -43,17 +42,21 @@ pub(super) fn enqueue_looking(
     jobs: &[NewJob],
     look: bool,
 ) -> Result<Vec<Enqueued>, StoreError> {
-    let mut statement = tx.prepare(INSERT)?;
-    let mut ready"#,
+    let mut adding = Adding { look,"#,
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                "insert(tx, &mut statement, &mut ready, job)",
-                "insert(tx, &mut statement, &mut ready, job, look)",
+                "struct Adding {",
+                "struct Adding {\n    look: bool,",
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                "/// Jobs with consecutive numbers that can be claimed",
+                "        if let [NewJob { unique_key: Some(unique_key), .. }] = jobs",
+                "        if self.look\n            && let [NewJob { unique_key: Some(unique_key), .. }] = jobs",
+            ),
+            (
+                "queuectl-core/src/sqlite/enqueue.rs",
+                "/// Whether a job takes the next number",
                 r#"pub(super) fn living_in(
     connection: &rusqlite::Connection,
     unique_key: &str,
@@ -67,23 +70,7 @@ pub(super) fn enqueue_looking(
     Ok(living.optional()?)
 }
 
-/// Jobs with consecutive numbers that can be claimed"#,
-            ),
-            (
-                "queuectl-core/src/sqlite/enqueue.rs",
-                r#"    job: &NewJob,
-) -> Result<Enqueued, StoreError> {"#,
-                r#"    job: &NewJob,
-    look: bool,
-) -> Result<Enqueued, StoreError> {"#,
-            ),
-            (
-                "queuectl-core/src/sqlite/enqueue.rs",
-                r#"    if let Some(unique_key) = &job.unique_key
-"#,
-                r#"    if look
-        && let Some(unique_key) = &job.unique_key
-"#,
+/// Whether a job takes the next number"#,
             ),
             (
                 "queuectl-core/src/sqlite/migrations/0001_first.sql",
