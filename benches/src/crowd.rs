@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queuectl_core::{Durability, State, Store, Worker, WorkerOptions};
+use queuectl_testkit::layer::Layered;
 
 use crate::figures::{millis, rate};
 use crate::measure::{Bed, timed_on};
@@ -44,7 +45,8 @@ pub(crate) fn drain(bed: &Bed, processes: usize) -> Result<[f64; 3]> {
 
 /// One of the crowd.
 pub(crate) fn part(file: &Path, durability: Durability) -> Result<()> {
-    let store = Arc::new(Timed::new(ours::open(file, durability)?));
+    let layer = Timed::default();
+    let store = Arc::new(Layered { store: ours::open(file, durability)?, layer });
     let (handlers, _) = ours::handlers(usize::MAX)?;
     let mut options = WorkerOptions::default();
     options.drain = true;
@@ -52,6 +54,6 @@ pub(crate) fn part(file: &Path, durability: Durability) -> Result<()> {
     heard().next().ok_or("nobody said go")??;
     let worker = Worker::start(Arc::clone(&store) as Arc<dyn Store>, handlers, options)?;
     let completed = ours::completed(worker)?;
-    say(format_args!("{completed} {}", store.longest().as_nanos()));
+    say(format_args!("{completed} {}", store.layer.longest().as_nanos()));
     Ok(())
 }

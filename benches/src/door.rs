@@ -65,9 +65,9 @@ pub(crate) fn program(path: impl AsRef<Path>) -> Command {
     Command::new(path.as_ref())
 }
 
-/// A program that would run for ever, and dies with this one: no benchmark that is interrupted leaves
-/// a worker behind. It costs more to start, because the process is forked.
-pub(crate) fn companion(path: &Path) -> Command {
+/// A program that dies when the thread that starts it does: nothing that is interrupted leaves a process
+/// behind. It costs more to start, because the process is forked.
+pub fn companion(path: &Path) -> Command {
     let mut command = program(path);
     die_with_parent(&mut command);
     command

@@ -8,7 +8,7 @@ pub mod args;
 mod backlog;
 mod command;
 mod crowd;
-mod door;
+pub mod door;
 pub mod figures;
 mod floor;
 mod idle;

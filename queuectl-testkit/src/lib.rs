@@ -8,6 +8,7 @@
 //! - [`checks`]: what must hold for any text, number or damaged file.
 //! - [`memory`]: the smallest correct store, which is what the contract means where its words leave
 //!   a doubt.
+//! - [`layer`]: a store before another one, which sees or changes some of the calls.
 //! - [`simulator`]: many processes, faults and any course of time, from one seed.
 //!
 //! # Testing a store of your own
@@ -60,6 +61,7 @@ pub mod checks;
 pub mod conformance;
 mod dice;
 pub mod history;
+pub mod layer;
 pub mod memory;
 pub mod model;
 pub mod simulator;

@@ -13,7 +13,7 @@ use queuectl_testkit::history::{Call, Fault, ProcessId, Sighting};
 
 use super::task::{HOLDER, WITNESS};
 use crate::beside;
-use crate::witness::process::{self, Live, Target};
+use crate::witness::process::{Live, Target};
 
 /// How many ids the operators choose among.
 const KNOWN_MAX: usize = 64;
@@ -119,7 +119,7 @@ impl Arena {
     }
 
     fn program(&self, path: &Path, process: u64) -> io::Result<Command> {
-        let mut command = process::program(path);
+        let mut command = benches::door::companion(path);
         let log = OpenOptions::new().append(true).create(true).open(self.folder.join("stderr"))?;
         command
             .env(WITNESS, self.witness())

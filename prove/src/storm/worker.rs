@@ -7,16 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queuectl_core::shell::{SHELL_KIND, ShellHandler, ShellOptions};
-use queuectl_core::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Waker, Watch, WorkerInfo,
-};
+use queuectl_core::store::{ClaimRequest, Exchanged, Settlement};
 use queuectl_core::{
-    Attempt, Claimed, Context, Finished, Handler, Handlers, Job, JobId, JobKey, Lease, Name,
-    NewJob, Outcome, Setting, Settings, SqliteOptions, SqliteStore, StopCause, Store, StoreError,
-    Worker, WorkerKey, WorkerOptions,
+    Claimed, Context, Finished, Handler, Handlers, Lease, Outcome, SqliteOptions, SqliteStore,
+    StopCause, Store, StoreError, Worker, WorkerOptions,
 };
 use queuectl_testkit::history::How;
+use queuectl_testkit::layer::{Layer, Layered};
 use rustix::process::Signal;
 
 use super::task::{HOLDER, KILLER, QUICK, Task, WITNESS, WORK};
@@ -62,7 +59,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     worker.workers = options.count;
     worker.lease = Duration::from_millis(options.lease_ms);
     worker.drain = options.drain;
-    let store = Arc::new(Witnessed { store: sqlite, witness, holder });
+    let layer = Witnessed { witness, holder };
+    let store = Arc::new(Layered { store: sqlite, layer });
     Worker::start(store, handlers, worker)?.wait()?;
     Ok(())
 }
@@ -109,23 +107,23 @@ fn record(phase: Phase, task: &Task, lease: Lease, holder: u64) -> Record {
     Record { phase, label, lease, holder, pid, at: now() }
 }
 
-/// The store, with a witness of its claims: what is claimed by a call that began after a pause was
-/// acknowledged breaks a promise.
+/// A witness of claims: what is claimed by a call that began after a pause was acknowledged breaks a
+/// promise.
 #[derive(Debug)]
 struct Witnessed {
-    store: SqliteStore,
     witness: Arc<Witness>,
     holder: u64,
 }
 
-impl Store for Witnessed {
+impl Layer for Witnessed {
     fn exchange(
         &self,
+        store: &dyn Store,
         settle: &[Settlement],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged, StoreError> {
         let asked_at = now();
-        let exchanged = self.store.exchange(settle, claim)?;
+        let exchanged = store.exchange(settle, claim)?;
         // Commands say what they are themselves.
         let typed = exchanged.claimed.iter().filter_map(|job| {
             let task: Task = job.payload.decode().ok()?;
@@ -136,85 +134,5 @@ impl Store for Witnessed {
             self.witness.write(&records).map_err(|error| StoreError::Unknown(error.into()))?;
         }
         Ok(exchanged)
-    }
-
-    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
-        self.store.enqueue(jobs)
-    }
-    fn register(&self, request: &Registration) -> Result<Vec<WorkerKey>, StoreError> {
-        self.store.register(request)
-    }
-    fn renew(&self, workers: &[WorkerKey], lease: Duration) -> Result<Orders, StoreError> {
-        self.store.renew(workers, lease)
-    }
-    fn orders(&self, workers: &[WorkerKey]) -> Result<Orders, StoreError> {
-        self.store.orders(workers)
-    }
-    fn begin(&self, lease: Lease) {
-        self.store.begin(lease);
-    }
-    fn cleaned(&self, leases: &[Lease]) -> Result<(), StoreError> {
-        self.store.cleaned(leases)
-    }
-    fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError> {
-        self.store.held(workers)
-    }
-    fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError> {
-        self.store.deregister(workers)
-    }
-    fn rescue(&self, kinds: &[Name]) -> Result<Vec<Rescued>, StoreError> {
-        self.store.rescue(kinds)
-    }
-    fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
-        self.store.progress(notes)
-    }
-    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError> {
-        self.store.cancel(jobs, reason)
-    }
-    fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError> {
-        self.store.retry(jobs)
-    }
-    fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError> {
-        self.store.purge(jobs)
-    }
-    fn prune(&self) -> Result<u64, StoreError> {
-        self.store.prune()
-    }
-    fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
-        self.store.pause(queue, paused)
-    }
-    fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
-        self.store.stop(workers, mode)
-    }
-    fn settings(&self) -> Result<Settings, StoreError> {
-        self.store.settings()
-    }
-    fn change_setting(
-        &self,
-        setting: Setting,
-        value: Option<&str>,
-    ) -> Result<Settings, StoreError> {
-        self.store.change_setting(setting, value)
-    }
-    fn job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
-        self.store.job(id)
-    }
-    fn jobs(&self, query: &JobQuery) -> Result<Vec<Job>, StoreError> {
-        self.store.jobs(query)
-    }
-    fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
-        self.store.attempts(job)
-    }
-    fn counts(&self) -> Result<Vec<LaneCounts>, StoreError> {
-        self.store.counts()
-    }
-    fn queues(&self) -> Result<Vec<QueueInfo>, StoreError> {
-        self.store.queues()
-    }
-    fn workers(&self) -> Result<Vec<WorkerInfo>, StoreError> {
-        self.store.workers()
-    }
-    fn watch(&self, waker: Waker) -> Result<Watch, StoreError> {
-        self.store.watch(waker)
     }
 }

@@ -3,8 +3,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,27 +21,6 @@ pub(crate) fn now() -> Moment {
 pub(crate) fn pass(time: Duration) {
     let timeout = Timespec::try_from(time).ok();
     let _ = rustix::event::poll(&mut [], timeout.as_ref());
-}
-
-/// A program that dies when the thread that starts it does, so that no process outlives a proof that
-/// is interrupted.
-#[expect(clippy::disallowed_methods, reason = "this file is the door of processes")]
-pub(crate) fn program(path: &Path) -> Command {
-    let mut command = Command::new(path);
-    die_with_parent(&mut command);
-    command
-}
-
-#[expect(unsafe_code, reason = "only a hook between fork and exec can ask for it")]
-fn die_with_parent(command: &mut Command) {
-    let hook = || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(io::Error::from)
-    };
-    // SAFETY: the hook makes one system call and nothing else.
-    unsafe {
-        command.pre_exec(hook);
-    }
 }
 
 /// A child process, until it is waited for.
