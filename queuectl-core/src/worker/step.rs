@@ -30,8 +30,6 @@ const ORDERS_PAUSE: Duration = Duration::from_millis(50);
 /// The pause after the store has failed; it doubles with each further failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How often in a row the store may fail in a way that does not pass by itself.
-const FAILURES_MAX: u32 = 5;
 /// When nothing has moved for so long, jobs that are held in advance are given back.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -91,7 +89,10 @@ pub struct Steps {
     next_due: Option<BootTime>,
     ordered_at: Option<BootTime>,
     ticked_at: Option<BootTime>,
+    /// How often in a row the store has failed.
     failures: u32,
+    /// When the first of them was.
+    failing_since: BootTime,
     pause_until: Option<BootTime>,
     stop: Option<(StopMode, BootTime)>,
     fatal: Option<StoreError>,
@@ -127,6 +128,7 @@ impl Steps {
             ordered_at: None,
             ticked_at: None,
             failures: 0,
+            failing_since: now,
             pause_until: None,
             stop: None,
             fatal: None,
@@ -610,10 +612,14 @@ impl Steps {
     }
 
     fn failed(&mut self, now: BootTime, error: StoreError) {
+        if self.failures == 0 {
+            self.failing_since = now;
+        }
         self.failures += 1;
         let hopeless = matches!(error, StoreError::Replaced(_) | StoreError::ReadOnly(_));
-        // A disk that fails for a moment can look like a damaged file.
-        let lasting = !error.is_transient() && self.failures >= FAILURES_MAX;
+        // A disk that fails for a moment can look like a damaged file. After a lease without one call
+        // that succeeded, what this worker held is others' to run.
+        let lasting = !error.is_transient() && now >= self.failing_since + self.plan.lease;
         // Told to stop, with nothing that runs, and the leases over: whoever comes next sees to what
         // could not be written. Without this a full disk would keep the process for ever.
         let over = self.stop.is_some()

@@ -302,8 +302,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/worker/step.rs",
-                "const FAILURES_MAX: u32 = 5;",
-                "const FAILURES_MAX: u32 = 1;",
+                "let lasting = !error.is_transient() && now >= self.failing_since + self.plan.lease;",
+                "let lasting = !error.is_transient();",
             ),
         ],
     },
