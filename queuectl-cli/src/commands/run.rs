@@ -81,7 +81,7 @@ pub(crate) fn run(session: &Session, args: &Run) -> Result<Exit, CliError> {
             ended
         })
         .map_err(|error| CliError::new(Exit::FAILED, "cannot start a thread").because(&error))?;
-    let signal = show.all(&events);
+    let (signal, unprinted) = show.all(&events);
     let failure = match waiting.join() {
         Ok(ended) => ended.err(),
         Err(panic) => std::panic::resume_unwind(panic),
@@ -89,7 +89,11 @@ pub(crate) fn run(session: &Session, args: &Run) -> Result<Exit, CliError> {
     let endings = show.endings()?;
     if endings.len() == added.len() {
         show.summary(&endings);
-        return finish(session, &endings);
+        let exit = finish(session, &endings)?;
+        return match unprinted {
+            Some(error) if exit == Exit::DONE => Err(error),
+            _ => Ok(exit),
+        };
     }
     let left = count(added.len() - endings.len(), "job");
     let sentence = match &failure {
@@ -243,9 +247,12 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    /// Shows everything until the worker has ended; gives the signal that stopped it, if one did.
-    fn all(&self, events: &Receiver<Happening>) -> Option<i32> {
+    /// Shows everything until the worker has ended; gives the signal that stopped it, if one did, and
+    /// why the output could not be shown to its end, if so: nothing of it is printed after that, and the
+    /// jobs go on.
+    fn all(&self, events: &Receiver<Happening>) -> (Option<i32>, Option<CliError>) {
         let mut stopped_by = None;
+        let mut unprinted = None;
         // A worker may take a job and give it back before it begins: that is not worth a word.
         let mut begun: HashMap<JobId, Option<Streams>> = HashMap::new();
         loop {
@@ -253,15 +260,16 @@ impl Show<'_> {
                 Ok(happening) => happening,
                 Err(RecvTimeoutError::Timeout) => {
                     for streams in begun.values_mut().flatten() {
-                        // Whoever reads the output may have seen enough; the jobs go on.
-                        let _ = self.print(streams, None);
+                        if unprinted.is_none() {
+                            unprinted = self.print(streams, None).err();
+                        }
                     }
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => return stopped_by,
+                Err(RecvTimeoutError::Disconnected) => return (stopped_by, unprinted),
             };
             match happening {
-                Happening::Over => return stopped_by,
+                Happening::Over => return (stopped_by, unprinted),
                 Happening::Signal(signal, mode) => {
                     stopped_by.get_or_insert(signal);
                     self.session.ui.tell(match mode {
@@ -288,7 +296,9 @@ impl Show<'_> {
                         continue;
                     };
                     let mut streams = streams.unwrap_or_else(|| self.streams(&id));
-                    let _ = self.print(&mut streams, Some(&report));
+                    if unprinted.is_none() {
+                        unprinted = self.print(&mut streams, Some(&report)).err();
+                    }
                     let of = format!("attempt {attempt} of {max_attempts}");
                     self.settled(&id, &of, state, retry_in, took, &report);
                 }

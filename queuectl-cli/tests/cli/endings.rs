@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::{Place, until};
+use crate::support::{Place, Said, until};
 
 #[test]
 fn running_one_job_ends_as_the_job_did() {
@@ -137,6 +137,22 @@ fn a_run_of_one_job_shows_its_output_as_it_comes() {
     out.read_line(&mut line).unwrap();
     assert_eq!(line, "two");
     assert!(run.wait().unwrap().success());
+}
+
+/// A full disk must not look like a job that printed nothing.
+#[test]
+fn a_run_whose_output_cannot_be_written_says_so_and_the_jobs_go_on() {
+    let place = Place::new();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = |jobs: &[&str]| {
+        let args = [["run", "-c", "1", "--retries", "0"].as_slice(), jobs].concat();
+        Said::of(place.command(&args).stdout(full()).output().unwrap())
+    };
+    let said = run(&["echo one", "echo two"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("cannot write the output: No space left on device"), "{}", said.err);
+    assert!(said.err.contains("2 completed"), "{}", said.err);
+    assert_eq!(run(&["echo one; exit 3"]).code, 3, "how the job ended counts more");
 }
 
 /// What makes `run` more than a loop: it can be killed at any moment, and goes on.
