@@ -87,7 +87,8 @@ struct Known {
     failures: i64,
     /// The terminal state that was acknowledged last, if nobody has asked for a retry since.
     ended: Option<State>,
-    /// Its attempts when it was last acknowledged to run again.
+    /// Its attempts when somebody last asked that it runs again, and when that was acknowledged.
+    retry_asked: i64,
     retried: Option<i64>,
     cancelling: bool,
     cancel_asked: bool,
@@ -132,7 +133,11 @@ impl Expected {
                 let job = self.job(id);
                 job.cancel_asked = true;
             }
-            Ask::Retry(id) => self.job(id).ended = None,
+            Ask::Retry(id) => {
+                let job = self.job(id);
+                job.ended = None;
+                job.retry_asked = job.begun();
+            }
             Ask::Resume(queue) => {
                 self.paused.remove(queue);
             }
@@ -166,7 +171,8 @@ impl Expected {
             Ack::Cancelling(id) => self.job(id).cancelling = true,
             Ack::Retried(id) => {
                 let job = self.job(id);
-                job.retried = Some(job.started.max(job.ran));
+                // Not those of now: it may have begun again before the answer came.
+                job.retried = Some(job.retry_asked);
                 job.cancelling = false;
                 job.cancel_asked = false;
             }
@@ -246,9 +252,14 @@ impl Expected {
 }
 
 impl Known {
+    /// How many attempts have begun.
+    fn begun(&self) -> i64 {
+        self.started.max(self.ran)
+    }
+
     fn compare(&self, id: &str, job: &Job, failures: i64) -> Vec<String> {
         let mut wrong = Vec::new();
-        let begun = self.started.max(self.ran);
+        let begun = self.begun();
         if job.token.0 < begun {
             wrong.push(format!("{id} began {begun} attempts and has spent {}", job.token.0));
         }
@@ -267,7 +278,11 @@ impl Known {
             && !self.cancel_asked
             && self.ended.is_none()
         {
-            wrong.push(format!("{id} was to run again and is {}", job.state));
+            let token = job.token.0;
+            wrong.push(format!(
+                "{id} was to run again after {attempts} and is {} by {token}",
+                job.state
+            ));
         }
         if self.cancelling && !over && job.cancel_reason.is_none() {
             wrong.push(format!("{id} was to be cancelled, and nothing says so"));
@@ -284,4 +299,41 @@ pub(super) fn mark(marker: Marker) -> String {
 fn marker(payload: &str) -> Option<Marker> {
     let (_, rest) = payload.split_once("m#")?;
     rest.split_once('#')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use queuectl_core::store::Store;
+    use queuectl_core::{ManualClock, NewJob, Token};
+    use queuectl_testkit::MemoryStore;
+
+    use super::*;
+
+    /// What was found of the one job, of which so many attempts have been spent.
+    fn found(state: State, attempts: i64) -> Found {
+        let store = MemoryStore::new(std::sync::Arc::new(ManualClock::new()));
+        let added = store.enqueue(&[NewJob::new("k", &mark(1)).unwrap()]).unwrap();
+        let job = store.job(&added[0].id).unwrap().unwrap();
+        let job = Job { state, token: Token(attempts), ..job };
+        let failures = HashMap::new();
+        Found { jobs: vec![job], failures, settings: Settings::default(), paused: BTreeSet::new() }
+    }
+
+    /// Seen once in a million images: the job had begun and ended again when it was acknowledged that
+    /// it would.
+    #[test]
+    fn a_retry_may_be_acknowledged_after_what_it_has_led_to() {
+        let id = || "q1".to_owned();
+        let mut expected = Expected::default();
+        expected.ask(&Ask::Enqueue(vec![1]));
+        expected.acknowledge(&Ack::Started(id()));
+        expected.acknowledge(&Ack::Settled(id(), State::Completed));
+        assert_eq!(expected.compare(&found(State::Completed, 1)), [""; 0]);
+        expected.ask(&Ask::Retry(id()));
+        expected.acknowledge(&Ack::Started(id()));
+        expected.acknowledge(&Ack::Retried(id()));
+        assert_eq!(expected.compare(&found(State::Completed, 2)), [""; 0]);
+        assert_eq!(expected.compare(&found(State::Pending, 2)), [""; 0]);
+        assert_ne!(expected.compare(&found(State::Completed, 1)), [""; 0], "the retry is lost");
+    }
 }
