@@ -9,11 +9,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::enqueue::enqueue;
 use super::error::commit_error;
 use super::transaction::{Tx, Writer};
-use crate::store::StoreError;
+use crate::job::NewJob;
+use crate::store::{Enqueued, StoreError};
 
-/// How many writes share one transaction at most: a bound on how long the first of them waits.
+/// How many callers share one transaction at most: a bound on how long the first of them waits.
 const SHARED_MAX: usize = 1024;
 
 pub(super) struct Combiner {
@@ -25,22 +27,7 @@ pub(super) struct Combiner {
 #[derive(Default)]
 struct Line {
     led: bool,
-    waiting: VecDeque<Arc<dyn Waiting>>,
-}
-
-/// A write that waits to be applied by whoever leads, or to lead itself.
-trait Waiting: Send + Sync {
-    /// Whether a leader may apply it; otherwise its own thread must lead.
-    fn can_be_led(&self) -> bool;
-
-    /// Applies the write within the transaction and keeps its answer; an error if it must be undone.
-    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
-
-    /// Wakes the caller: the transaction has ended, with an error for all if there is one.
-    fn conclude(&self, error: Option<StoreError>);
-
-    /// Wakes the caller: it leads now.
-    fn lead(&self);
+    waiting: VecDeque<Arc<Ticket>>,
 }
 
 impl Combiner {
@@ -48,20 +35,13 @@ impl Combiner {
         Combiner { line: Mutex::default(), writer: Mutex::new(writer) }
     }
 
-    /// Applies a write in a transaction that other writes may share. The write may be applied by
-    /// another thread, so it owns what it needs.
-    pub(super) fn shared<T, F>(&self, write: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        let ticket = Arc::new(Ticket::new(Some(write)));
-        match self.enter(Arc::clone(&ticket) as Arc<dyn Waiting>, &ticket) {
+    /// Adds jobs in a transaction that others may share. Another thread may do it, so the jobs are
+    /// handed over.
+    pub(super) fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError> {
+        let ticket = Arc::new(Ticket::new(jobs, true));
+        match self.enter(&ticket) {
             Turn::Answered(answer) => answer,
-            Turn::Lead => self.run(|tx| {
-                let write = ticket.take_write().ok_or_else(StoreError::abandoned)?;
-                write(tx)
-            }),
+            Turn::Lead => self.run(|tx| enqueue(tx, &ticket.jobs())),
         }
     }
 
@@ -71,18 +51,17 @@ impl Combiner {
         &self,
         write: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        type Never = fn(&mut Tx<'_>) -> Result<(), StoreError>;
-        let ticket = Arc::new(Ticket::<(), Never>::new(None));
-        match self.enter(Arc::clone(&ticket) as Arc<dyn Waiting>, &ticket) {
+        let ticket = Arc::new(Ticket::new(Vec::new(), false));
+        match self.enter(&ticket) {
             Turn::Answered(answer) => Err(answer.err().unwrap_or_else(StoreError::abandoned)),
             Turn::Lead => self.run(write),
         }
     }
 
-    fn enter<T, F>(&self, waiting: Arc<dyn Waiting>, ticket: &Ticket<T, F>) -> Turn<T> {
+    fn enter(&self, ticket: &Arc<Ticket>) -> Turn {
         let mut line = lock(&self.line);
         if line.led {
-            line.waiting.push_back(waiting);
+            line.waiting.push_back(Arc::clone(ticket));
             drop(line);
             ticket.wait()
         } else {
@@ -122,10 +101,7 @@ impl Combiner {
             }
         } else {
             let own = tx.nested(write);
-            for follower in &lead.followers {
-                // A write that fails keeps its error and is undone; the others go on without it.
-                let _ = tx.nested(|tx| follower.apply(tx));
-            }
+            enqueue_for(&mut tx, &lead.followers);
             own
         };
         let committed = tx.commit();
@@ -143,18 +119,36 @@ impl Combiner {
     }
 }
 
+/// Adds the jobs of all followers. A call that fails keeps its error and is undone; the others go on
+/// without it.
+fn enqueue_for(tx: &mut Tx<'_>, followers: &[Arc<Ticket>]) {
+    // All of them at once, because one statement adds many jobs: a fraction of what it costs to add
+    // them call by call.
+    let jobs: Vec<&NewJob> = followers.iter().flat_map(|follower| &follower.jobs).collect();
+    if let Ok(added) = tx.nested(|tx| enqueue(tx, &jobs)) {
+        let mut added = added.into_iter();
+        for follower in followers {
+            follower.applied(Ok(added.by_ref().take(follower.jobs.len()).collect()));
+        }
+        return;
+    }
+    for follower in followers {
+        follower.applied(tx.nested(|tx| enqueue(tx, &follower.jobs())));
+    }
+}
+
 /// The lead of one transaction. When it is dropped, whatever has happened, a panic in a write
 /// included, somebody else can lead and nobody waits for an answer that will not come.
 struct Lead<'a> {
     combiner: &'a Combiner,
-    followers: Vec<Arc<dyn Waiting>>,
+    followers: Vec<Arc<Ticket>>,
     passed_on: bool,
 }
 
 impl Lead<'_> {
     fn take_followers(&mut self) {
         let mut line = lock(&self.combiner.line);
-        let ready = line.waiting.iter().take(SHARED_MAX).take_while(|next| next.can_be_led());
+        let ready = line.waiting.iter().take(SHARED_MAX).take_while(|next| next.can_be_led);
         let count = ready.count();
         self.followers = line.waiting.drain(..count).collect();
     }
@@ -188,50 +182,46 @@ impl Drop for Lead<'_> {
 }
 
 /// How a caller's wait ends.
-enum Turn<T> {
-    /// Its write was applied by a leader, and the transaction has ended.
-    Answered(Result<T, StoreError>),
+enum Turn {
+    /// Its jobs were added by a leader, or refused, and the transaction has ended.
+    Answered(Result<Vec<Enqueued>, StoreError>),
     /// It leads the next transaction.
     Lead,
 }
 
 /// One caller's place in the line.
-struct Ticket<T, F> {
-    /// `None` for a write that only its own thread can apply.
-    write: Mutex<Option<F>>,
+struct Ticket {
+    jobs: Vec<NewJob>,
+    /// Whether a leader may add them; otherwise the caller's own thread must lead.
     can_be_led: bool,
-    status: Mutex<Status<T>>,
+    status: Mutex<Status>,
     changed: Condvar,
 }
 
-enum Status<T> {
+enum Status {
     Waiting,
     Lead,
-    Applied(Result<T, StoreError>),
-    Answered(Result<T, StoreError>),
+    Applied(Result<Vec<Enqueued>, StoreError>),
+    Answered(Result<Vec<Enqueued>, StoreError>),
     Taken,
 }
 
-impl<T, F> Ticket<T, F> {
-    fn new(write: Option<F>) -> Self {
-        Ticket {
-            can_be_led: write.is_some(),
-            write: Mutex::new(write),
-            status: Mutex::new(Status::Waiting),
-            changed: Condvar::new(),
-        }
+impl Ticket {
+    fn new(jobs: Vec<NewJob>, can_be_led: bool) -> Self {
+        let status = Mutex::new(Status::Waiting);
+        Ticket { jobs, can_be_led, status, changed: Condvar::new() }
     }
 
-    fn take_write(&self) -> Option<F> {
-        lock(&self.write).take()
+    fn jobs(&self) -> Vec<&NewJob> {
+        self.jobs.iter().collect()
     }
 
-    fn set(&self, status: Status<T>) {
+    fn set(&self, status: Status) {
         *lock(&self.status) = status;
         self.changed.notify_one();
     }
 
-    fn wait(&self) -> Turn<T> {
+    fn wait(&self) -> Turn {
         let mut status = lock(&self.status);
         loop {
             match std::mem::replace(&mut *status, Status::Taken) {
@@ -242,25 +232,13 @@ impl<T, F> Ticket<T, F> {
             status = self.changed.wait(status).unwrap_or_else(PoisonError::into_inner);
         }
     }
-}
 
-impl<T, F> Waiting for Ticket<T, F>
-where
-    T: Send,
-    F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
-{
-    fn can_be_led(&self) -> bool {
-        self.can_be_led
-    }
-
-    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let answer =
-            self.take_write().ok_or_else(StoreError::abandoned).and_then(|write| write(tx));
-        let undo = if answer.is_ok() { Ok(()) } else { Err(StoreError::abandoned()) };
+    /// Keeps the answer until the transaction has ended.
+    fn applied(&self, answer: Result<Vec<Enqueued>, StoreError>) {
         *lock(&self.status) = Status::Applied(answer);
-        undo
     }
 
+    /// Wakes the caller: the transaction has ended, with an error for all if there is one.
     fn conclude(&self, error: Option<StoreError>) {
         let status = std::mem::replace(&mut *lock(&self.status), Status::Taken);
         let answer = match (status, error) {
@@ -271,6 +249,7 @@ where
         self.set(Status::Answered(answer));
     }
 
+    /// Wakes the caller: it leads now.
     fn lead(&self) {
         self.set(Status::Lead);
     }

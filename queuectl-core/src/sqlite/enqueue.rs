@@ -10,17 +10,14 @@ use super::row;
 use super::transaction::Tx;
 use crate::clock::Timestamp;
 use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey};
-use crate::job::{BATCH_LEN_MAX, NewJob, Start};
+use crate::job::{NewJob, Start};
 use crate::state::State;
 use crate::store::{Enqueued, StoreError};
 
-pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
-    if jobs.len() > BATCH_LEN_MAX {
-        return Err(StoreError::BatchTooLarge { len: jobs.len() });
-    }
+pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[&NewJob]) -> Result<Vec<Enqueued>, StoreError> {
     let mut adding = Adding { ready: None, added: Vec::with_capacity(jobs.len()) };
     for mut alike in jobs.chunk_by(|job, next| is_plain(job) == is_plain(next)) {
-        let together = alike.iter().all(is_plain);
+        let together = alike.iter().all(|job| is_plain(job));
         for insert in &INSERTS {
             if insert.rows == 1 || (together && alike.len() >= insert.rows) {
                 let mut statement = tx.prepare(&insert.sql)?;
@@ -94,7 +91,7 @@ impl Adding {
         &mut self,
         tx: &mut Tx<'_>,
         statement: &mut CachedStatement<'_>,
-        jobs: &[NewJob],
+        jobs: &[&NewJob],
     ) -> Result<(), StoreError> {
         // Nobody else writes meanwhile, so a look is enough; the unique index is the guard.
         if let [NewJob { unique_key: Some(unique_key), .. }] = jobs

@@ -43,7 +43,7 @@ use self::watch::Watchers;
 use crate::attempt::Attempt;
 use crate::clock::{Clock, SystemClock};
 use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
-use crate::job::{Job, NewJob};
+use crate::job::{BATCH_LEN_MAX, Job, NewJob};
 use crate::random;
 use crate::settings::{Durability, Setting, Settings};
 use crate::store::{
@@ -194,11 +194,14 @@ const LARGE_BATCH: usize = 32;
 
 impl Store for SqliteStore {
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
-        if jobs.len() >= LARGE_BATCH {
-            return self.combiner.borrowed(|tx| enqueue::enqueue(tx, jobs));
+        match jobs.len() {
+            len if len > BATCH_LEN_MAX => Err(StoreError::BatchTooLarge { len }),
+            len if len < LARGE_BATCH => self.combiner.enqueue(jobs.to_vec()),
+            _ => {
+                let jobs: Vec<_> = jobs.iter().collect();
+                self.combiner.borrowed(|tx| enqueue::enqueue(tx, &jobs))
+            }
         }
-        let jobs = jobs.to_vec();
-        self.combiner.shared(move |tx| enqueue::enqueue(tx, &jobs))
     }
 
     fn exchange(

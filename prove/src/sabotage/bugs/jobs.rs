@@ -14,22 +14,18 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/mod.rs",
-                r#"        let jobs = jobs.to_vec();
-"#,
-                r#"        if let [NewJob { unique_key: Some(unique_key), .. }] = jobs {
-            let living = self.read(|connection| enqueue::living_in(connection, unique_key))?;
-            if let Some(living) = living {
-                return Ok(vec![living]);
-            }
-        }
-        let single = jobs.len() == 1;
-        let jobs = jobs.to_vec();
-"#,
-            ),
-            (
-                "queuectl-core/src/sqlite/mod.rs",
-                "self.combiner.shared(move |tx| enqueue::enqueue(tx, &jobs))",
-                "self.combiner.shared(move |tx| enqueue::enqueue_looking(tx, &jobs, !single))",
+                "            len if len < LARGE_BATCH => self.combiner.enqueue(jobs.to_vec()),",
+                r#"            len if len < LARGE_BATCH => {
+                if let [NewJob { unique_key: Some(unique_key), .. }] = jobs {
+                    let living =
+                        self.read(|connection| enqueue::living_in(connection, unique_key))?;
+                    if let Some(living) = living {
+                        return Ok(vec![living]);
+                    }
+                }
+                let jobs: Vec<_> = jobs.iter().collect();
+                self.combiner.borrowed(|tx| enqueue::enqueue_looking(tx, &jobs, jobs.len() > 1))
+            }"#,
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
@@ -39,7 +35,7 @@ pub(super) const BUGS: &[Bug] = &[
 
 pub(super) fn enqueue_looking(
     tx: &mut Tx<'_>,
-    jobs: &[NewJob],
+    jobs: &[&NewJob],
     look: bool,
 ) -> Result<Vec<Enqueued>, StoreError> {
     let mut adding = Adding { look,"#,
@@ -101,9 +97,9 @@ pub(super) fn enqueue_looking(
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/enqueue.rs",
-                "if jobs.len() > BATCH_LEN_MAX {",
-                "if false && jobs.len() > BATCH_LEN_MAX {",
+                "queuectl-core/src/sqlite/mod.rs",
+                "            len if len > BATCH_LEN_MAX => Err(",
+                "            len if false && len > BATCH_LEN_MAX => Err(",
             ),
         ],
     },

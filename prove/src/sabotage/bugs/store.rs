@@ -113,8 +113,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/combine.rs",
-                "let undo = if answer.is_ok() { Ok(()) } else { Err(StoreError::abandoned()) };",
-                "let undo = Ok(());",
+                "follower.applied(tx.nested(|tx| enqueue(tx, &follower.jobs())));",
+                "follower.applied(enqueue(tx, &follower.jobs()));",
             ),
         ],
     },
