@@ -49,8 +49,8 @@ pub enum Action {
     Recall,
     /// Tell running attempts to end.
     Raise(Vec<(Lease, StopCause)>),
-    /// Tell whoever observes.
-    Tell(Notice),
+    /// Tell whoever observes, in this order.
+    Tell(Vec<Notice>),
     /// Wait for news, at most until this time.
     Wait(BootTime),
     /// End the registration: [`Steps::deregistered`].

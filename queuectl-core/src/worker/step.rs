@@ -5,7 +5,7 @@
 //! calls the store, so a simulator can drive the very code that runs in production, in any order
 //! and at any time. `threads` carries the actions out for real.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::action::{Action, Notice, Settled, Summary};
@@ -71,7 +71,7 @@ pub struct Steps {
     start: Vec<Claimed>,
     raise: Vec<(Lease, StopCause)>,
     notes: BTreeMap<Lease, Json>,
-    tell: VecDeque<Notice>,
+    tell: Vec<Notice>,
     recall: bool,
     reconcile: bool,
     prune: bool,
@@ -114,7 +114,7 @@ impl Steps {
             start: Vec::new(),
             raise: Vec::new(),
             notes: BTreeMap::new(),
-            tell: VecDeque::new(),
+            tell: Vec::new(),
             recall: false,
             reconcile: false,
             prune: false,
@@ -139,8 +139,8 @@ impl Steps {
 
     /// What to do at time `now`.
     pub fn next(&mut self, now: BootTime) -> Action {
-        if let Some(notice) = self.tell.pop_front() {
-            return Action::Tell(notice);
+        if !self.tell.is_empty() {
+            return Action::Tell(std::mem::take(&mut self.tell));
         }
         if self.ended {
             return Action::End;
@@ -471,7 +471,7 @@ impl Steps {
         };
         if lost {
             self.summary.lost += 1;
-            self.tell.push_back(Notice::LeaseLost(held.job.id));
+            self.tell.push(Notice::LeaseLost(held.job.id));
             return;
         }
         let (state, retry_in) = outcome(&held.job, &settlement.verdict);
@@ -488,7 +488,7 @@ impl Steps {
         }
         let report = settlement.report.map_or_else(|| Report::new(Cause::Succeeded), |r| *r);
         let settled = Settled { job: held.job, state, retry_in, took: held.took, report };
-        self.tell.push_back(Notice::Settled(Box::new(settled)));
+        self.tell.push(Notice::Settled(Box::new(settled)));
     }
 
     /// The answer to [`Action::Reconcile`]: everything that the store says is held.
@@ -580,7 +580,7 @@ impl Steps {
         }
         self.stop = Some((mode, now));
         self.recall = true;
-        self.tell.push_back(Notice::Stopping(mode));
+        self.tell.push(Notice::Stopping(mode));
     }
 
     /// What the worker has done so far.
@@ -633,7 +633,7 @@ impl Steps {
         let doublings = self.failures.min(10) - 1;
         let pause = RETRY_PAUSE.saturating_mul(1 << doublings).min(RETRY_PAUSE_MAX);
         self.pause_until = Some(now + pause);
-        self.tell.push_back(Notice::StoreFailed(error));
+        self.tell.push(Notice::StoreFailed(error));
     }
 }
 

@@ -299,7 +299,11 @@ impl Stepper {
                 let news = self.inbox.wait(until.since(self.clock.boot()).min(LOOK_UP));
                 self.read(news);
             }
-            Action::Tell(notice) => self.audience.tell(Told::Notice(notice)),
+            Action::Tell(notices) => {
+                for notice in notices {
+                    self.audience.tell(Told::Notice(notice));
+                }
+            }
             Action::Start(jobs) => self.start(jobs),
             Action::Recall => self.recall(),
             Action::Raise(causes) => {

@@ -237,7 +237,7 @@ impl Process {
                 assert!(until > now, "it waits for {until:?}, which is over: it would spin");
                 self.wait_until = until.min(now + LOOK_UP);
             }
-            Action::Tell(notice) => note(&notice, env),
+            Action::Tell(notices) => notices.iter().for_each(|notice| note(notice, env)),
             Action::Start(jobs) => {
                 self.line.extend(jobs.into_iter().map(|job| (job, false)));
                 self.begin(env);
