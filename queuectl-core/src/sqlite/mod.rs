@@ -6,6 +6,7 @@
 
 mod begun;
 mod catalogue;
+mod checkpoint;
 mod claim;
 mod combine;
 mod command;

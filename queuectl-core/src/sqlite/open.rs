@@ -14,6 +14,7 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 
 use super::SqliteOptions;
 use super::catalogue::read_settings;
+use super::checkpoint;
 use super::error::is_full;
 use crate::clock::{BootTime, Clock, SystemClock};
 use crate::random;
@@ -307,7 +308,20 @@ fn wait_for_lock(tries: i32) -> bool {
     }
     #[expect(clippy::disallowed_methods, reason = "SQLite offers nothing to wait on")]
     std::thread::sleep(PAUSE);
-    now.since(SINCE.get()) < BUSY_MAX
+    now.since(SINCE.get()) < PATIENCE.get()
+}
+
+thread_local! {
+    /// How long this thread waits for a lock of SQLite's.
+    static PATIENCE: Cell<Duration> = const { Cell::new(BUSY_MAX) };
+}
+
+/// Does something that waits no longer than this for each lock.
+pub(super) fn with_patience<T>(patience: Duration, what: impl FnOnce() -> T) -> T {
+    PATIENCE.set(patience);
+    let done = what();
+    PATIENCE.set(BUSY_MAX);
+    done
 }
 
 /// A connection that cannot write.
@@ -392,6 +406,7 @@ fn configure(connection: &Connection, durability: Option<Durability>) -> rusqlit
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    checkpoint::observe(connection);
     connection.pragma_update(None, "cell_size_check", true)
 }
 

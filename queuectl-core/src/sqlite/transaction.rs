@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, Params};
 
 use super::catalogue::Catalogue;
+use super::checkpoint::Checkpoints;
 use super::error::{commit_error, copy};
 use super::gate::{Gate, Pass};
 use super::open::FileIdentity;
@@ -26,6 +27,7 @@ pub(super) struct Writer {
     opened: FileIdentity,
     durability: Option<Durability>,
     catalogue: Catalogue,
+    checkpoints: Checkpoints,
     /// A commit has failed in a way that leaves in doubt what this connection shows.
     suspect: bool,
 }
@@ -40,7 +42,19 @@ impl Writer {
     ) -> Self {
         let gate = Gate::new(&path);
         let catalogue = Catalogue::default();
-        Writer { connection, gate, clock, path, opened, durability, catalogue, suspect: false }
+        let checkpoints = Checkpoints::new();
+        let suspect = false;
+        Writer {
+            connection,
+            gate,
+            clock,
+            path,
+            opened,
+            durability,
+            catalogue,
+            checkpoints,
+            suspect,
+        }
     }
 
     /// Opens a transaction when it is this process's turn.
@@ -59,6 +73,7 @@ impl Writer {
         let tx = Tx {
             connection: &self.connection,
             catalogue: &mut self.catalogue,
+            checkpoints: &mut self.checkpoints,
             now: self.clock.now(),
             boot: self.clock.boot(),
             counts: Vec::new(),
@@ -81,6 +96,7 @@ pub(super) struct Tx<'a> {
     connection: &'a Connection,
     /// Queues, lanes and settings, as they are in this transaction.
     pub(super) catalogue: &'a mut Catalogue,
+    checkpoints: &'a mut Checkpoints,
     /// The wall clock, read once: everything in a transaction happens at one time.
     pub(super) now: Timestamp,
     /// The boot clock, read at the same time.
@@ -178,6 +194,9 @@ impl<'a> Tx<'a> {
         };
         // On an error the transaction may still be open; dropping it rolls it back.
         self.committed = committed.is_ok();
+        if self.committed {
+            self.checkpoints.after_commit(self.connection);
+        }
         committed.inspect_err(|error| {
             *self.suspect = matches!(commit_error(error), StoreError::Unknown(_));
         })
