@@ -125,9 +125,9 @@ impl Ui {
         self.line(display::json(&text))
     }
 
-    /// Says something that is not data. That nobody listens is no reason to stop.
+    /// Says something that is not data.
     pub(crate) fn note(&self, text: impl fmt::Display) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        to_stderr(format!("{text}\n"));
     }
 
     /// Says something that is not data to people; programs asked for JSON and get only that.
@@ -140,7 +140,7 @@ impl Ui {
     /// Says a part of something to people, without an end of line.
     pub(crate) fn tell_part(&self, text: impl fmt::Display) {
         if !self.json {
-            let _ = write!(io::stderr().lock(), "{text}");
+            to_stderr(text.to_string());
         }
     }
 
@@ -150,6 +150,12 @@ impl Ui {
             self.note(format_args!("{} {message}", Paint::Bad.on(self.colour_err, "error:")));
         }
     }
+}
+
+/// Writes all of a text at once: the lines of threads and processes that share a log do not mix. That
+/// nobody listens is no reason to stop.
+pub(crate) fn to_stderr(text: String) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn terminal_width() -> usize {

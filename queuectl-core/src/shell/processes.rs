@@ -3,7 +3,7 @@
 //! ask again.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -73,8 +73,11 @@ pub(super) struct Stat {
 
 impl Stat {
     pub(super) fn of(pid: Pid) -> Option<Self> {
-        let text = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-        Self::parse(&text)
+        // The kernel makes the whole text for each read: one that is large enough for it is one call.
+        let mut text = [0; 2048];
+        let mut file = fs::File::open(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        let len = file.read(&mut text).ok()?;
+        Self::parse(&text[..len])
     }
 
     /// The second field is the program's name in parentheses, which may contain anything, also

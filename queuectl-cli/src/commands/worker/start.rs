@@ -19,6 +19,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::display::line;
 use crate::output::time::duration;
+use crate::output::to_stderr;
 use crate::process;
 use crate::session::Session;
 use crate::signals;
@@ -181,7 +182,5 @@ fn log_event(event: &WorkerEvent<'_>) {
 }
 
 fn log(what: impl std::fmt::Display) {
-    use std::io::Write;
-    // A log that nobody reads any more is no reason to stop working.
-    let _ = writeln!(std::io::stderr().lock(), "{} {what}", SystemClock.now());
+    to_stderr(format!("{} {what}\n", SystemClock.now()));
 }
