@@ -92,9 +92,13 @@ pub(crate) fn run(session: &Session, args: &Run) -> Result<Exit, CliError> {
         let exit = finish(session, &endings)?;
         return match unprinted {
             Some(error) if exit == Exit::DONE => Err(error),
-            _ => Ok(exit),
+            unprinted => {
+                unprinted.iter().for_each(|error| session.ui.error(error));
+                Ok(exit)
+            }
         };
     }
+    unprinted.iter().for_each(|error| session.ui.error(error));
     let left = count(added.len() - endings.len(), "job");
     let sentence = match &failure {
         Some(_) => format!("the worker ended early and left {left}"),
@@ -248,8 +252,7 @@ struct Show<'a> {
 
 impl Show<'_> {
     /// Shows everything until the worker has ended; gives the signal that stopped it, if one did, and
-    /// why the output could not be shown to its end, if so: nothing of it is printed after that, and the
-    /// jobs go on.
+    /// why the standard output could not be written to, if so: nothing more is, and the jobs go on.
     fn all(&self, events: &Receiver<Happening>) -> (Option<i32>, Option<CliError>) {
         let mut stopped_by = None;
         let mut unprinted = None;
@@ -260,9 +263,8 @@ impl Show<'_> {
                 Ok(happening) => happening,
                 Err(RecvTimeoutError::Timeout) => {
                     for streams in begun.values_mut().flatten() {
-                        if unprinted.is_none() {
-                            unprinted = self.print(streams, None).err();
-                        }
+                        // What cannot be read now may be when the attempt has ended.
+                        let _ = self.print(streams, None, &mut unprinted);
                     }
                     continue;
                 }
@@ -296,8 +298,8 @@ impl Show<'_> {
                         continue;
                     };
                     let mut streams = streams.unwrap_or_else(|| self.streams(&id));
-                    if unprinted.is_none() {
-                        unprinted = self.print(&mut streams, Some(&report)).err();
+                    if let Err(error) = self.print(&mut streams, Some(&report), &mut unprinted) {
+                        self.session.ui.error(&error);
                     }
                     let of = format!("attempt {attempt} of {max_attempts}");
                     self.settled(&id, &of, state, retry_in, took, &report);
@@ -353,8 +355,14 @@ impl Show<'_> {
         ui.tell(format!("{time} {id:<width$} {word} {more}").trim_end());
     }
 
-    /// What an attempt writes: to a terminal made safe, to a program as it is.
-    fn print(&self, streams: &mut Streams, report: Option<&Report>) -> Result<(), CliError> {
+    /// What an attempt writes: to a terminal made safe, to a program as it is. An error is one of
+    /// reading it.
+    fn print(
+        &self,
+        streams: &mut Streams,
+        report: Option<&Report>,
+        unprinted: &mut Option<CliError>,
+    ) -> Result<(), CliError> {
         let ui = &self.session.ui;
         if ui.json {
             return Ok(());
@@ -362,10 +370,14 @@ impl Show<'_> {
         let Streams { out, err, last } = streams;
         let mut emit_out = |bytes: &[u8]| {
             last.0 = bytes.last().copied().unwrap_or(last.0);
-            match ui.is_terminal() {
-                true => ui.print(text(&String::from_utf8_lossy(bytes))),
-                false => ui.print_bytes(bytes),
+            if unprinted.is_none() {
+                let printed = match ui.is_terminal() {
+                    true => ui.print(text(&String::from_utf8_lossy(bytes))),
+                    false => ui.print_bytes(bytes),
+                };
+                *unprinted = printed.err();
             }
+            Ok(())
         };
         let mut emit_err = |bytes: &[u8]| {
             last.1 = bytes.last().copied().unwrap_or(last.1);
@@ -379,7 +391,7 @@ impl Show<'_> {
         // What comes next begins a line.
         out.print_rest(ui, &mut emit_out, &report.stdout)?;
         if last.0 != b'\n' && ui.is_terminal() {
-            ui.print('\n')?;
+            *unprinted = unprinted.take().or(ui.print('\n').err());
         }
         err.print_rest(ui, &mut emit_err, &report.stderr)?;
         if last.1 != b'\n' {

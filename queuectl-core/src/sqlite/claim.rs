@@ -7,8 +7,8 @@ use super::row;
 use super::transaction::Tx;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
 use crate::job::Claimed;
-use crate::state::State;
-use crate::store::{ClaimRequest, StoreError};
+use crate::state::{Event, transition};
+use crate::store::{BoxError, ClaimRequest, StoreError};
 
 /// Gives the workers of the request what they want, as far as there is.
 pub(super) fn claim(
@@ -136,14 +136,25 @@ impl<'a> Take<'a> {
         let mut rows = self.read.query((from, to))?;
         for pick in run {
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            claimed.push(read(row, pick)?);
-            tx.moved(pick.lane.lane, row::state(row, 0)?, State::Processing);
+            let job = read(row, pick)?;
+            let before = row::state(row, 0)?;
+            let now = transition(before, Event::Claim).map_err(contradiction)?;
+            if job.attempt > job.max_attempts {
+                return Err(contradiction(format!("{} has no attempt left", job.id)));
+            }
+            claimed.push(job);
+            tx.moved(pick.lane.lane, before, now);
         }
         drop(rows);
         self.lease.execute((from, to, first.worker.0, tx.now.as_millis()))?;
         self.leave.execute((first.lane.lane, first.rank, from, to))?;
         Ok(())
     }
+}
+
+/// What is ready cannot be claimed: somebody else has written to the file.
+fn contradiction(what: impl Into<BoxError>) -> StoreError {
+    StoreError::Corrupt(what.into())
 }
 
 /// The job as its worker is given it: with the attempt that it spends.

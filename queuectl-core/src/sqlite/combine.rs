@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::enqueue::enqueue;
+use super::enqueue::{enqueue, is_plain};
 use super::error::commit_error;
 use super::transaction::{Tx, Writer};
 use crate::job::NewJob;
@@ -122,17 +122,21 @@ impl Combiner {
 /// Adds the jobs of all followers. A call that fails keeps its error and is undone; the others go on
 /// without it.
 fn enqueue_for(tx: &mut Tx<'_>, followers: &[Arc<Ticket>]) {
-    // All of them at once, because one statement adds many jobs: a fraction of what it costs to add
-    // them call by call.
-    let jobs: Vec<&NewJob> = followers.iter().flat_map(|follower| &follower.jobs).collect();
-    if let Ok(added) = tx.nested(|tx| enqueue(tx, &jobs)) {
-        let mut added = added.into_iter();
-        for follower in followers {
-            follower.applied(Ok(added.by_ref().take(follower.jobs.len()).collect()));
+    // Jobs that nothing in the store can refuse are added at once, because one statement adds many of them: a
+    // fraction of what it costs to add them call by call.
+    let (plain, mut singly): (Vec<_>, Vec<_>) =
+        followers.iter().partition(|follower| follower.jobs.iter().all(is_plain));
+    let jobs: Vec<&NewJob> = plain.iter().flat_map(|follower| &follower.jobs).collect();
+    match tx.nested(|tx| enqueue(tx, &jobs)) {
+        Ok(added) => {
+            let mut added = added.into_iter();
+            for follower in plain {
+                follower.applied(Ok(added.by_ref().take(follower.jobs.len()).collect()));
+            }
         }
-        return;
+        Err(_) => singly.extend(plain),
     }
-    for follower in followers {
+    for follower in singly {
         follower.applied(tx.nested(|tx| enqueue(tx, &follower.jobs())));
     }
 }

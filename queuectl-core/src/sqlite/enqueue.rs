@@ -32,8 +32,9 @@ pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[&NewJob]) -> Result<Vec<Enqueued>
     Ok(adding.added)
 }
 
-/// Whether a job takes the next number and depends on no other: one statement can add several.
-fn is_plain(job: &NewJob) -> bool {
+/// Whether a job takes the next number and depends on no other: one statement can add several, and
+/// nothing in the store refuses one.
+pub(super) fn is_plain(job: &NewJob) -> bool {
     job.id.is_none() && job.unique_key.is_none() && job.after.is_empty()
 }
 

@@ -1,5 +1,6 @@
 //! Workers: their registration, their leases, and what becomes of both when they die.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -70,10 +71,10 @@ pub(super) fn deregister(
     process: &Process,
     workers: &[WorkerKey],
 ) -> Result<bool, StoreError> {
+    for (_, lease) in held(tx.connection(), |worker| workers.contains(&worker))? {
+        settle::release(tx, lease)?;
+    }
     for worker in workers {
-        for lease in held(tx.connection(), *worker)? {
-            settle::release(tx, lease)?;
-        }
         tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
     }
     let mut left = tx.prepare(
@@ -132,14 +133,23 @@ pub(super) fn orders(
     Ok(orders)
 }
 
-/// The leases that a worker holds; a read.
-pub(super) fn held(connection: &Connection, worker: WorkerKey) -> Result<Vec<Lease>, StoreError> {
-    let mut held = connection
-        .prepare_cached("SELECT key, token FROM queuectl_lease WHERE worker = ?1 ORDER BY key")?;
-    let leases = held.query_map([worker.0], |row| {
-        Ok(Lease { key: JobKey(row.get(0)?), token: Token(row.get(1)?) })
-    })?;
-    Ok(leases.collect::<Result<_, _>>()?)
+/// The leases that some of the workers hold; a read. Looks at all there are: an index by worker would
+/// cost more with each claim than this does now and then.
+pub(super) fn held(
+    connection: &Connection,
+    by: impl Fn(WorkerKey) -> bool,
+) -> Result<Vec<(WorkerKey, Lease)>, StoreError> {
+    let mut held =
+        connection.prepare_cached("SELECT worker, key, token FROM queuectl_lease ORDER BY key")?;
+    let mut rows = held.query([])?;
+    let mut leases = Vec::new();
+    while let Some(row) = rows.next()? {
+        let worker = WorkerKey(row.get(0)?);
+        if by(worker) {
+            leases.push((worker, Lease { key: JobKey(row.get(1)?), token: Token(row.get(2)?) }));
+        }
+    }
+    Ok(leases)
 }
 
 /// Why a worker is taken for dead.
@@ -284,6 +294,11 @@ pub(super) fn rescue(
 ) -> Result<Vec<Rescued>, StoreError> {
     let mut rescued = Vec::new();
     take_over(tx, rescuer.process, abandoned, &mut rescued)?;
+    let mut leases: HashMap<WorkerKey, Vec<Lease>> = HashMap::new();
+    for (worker, lease) in held(tx.connection(), |key| dead.iter().any(|dead| dead.worker == key))?
+    {
+        leases.entry(worker).or_default().push(lease);
+    }
     for Dead { worker, death, .. } in dead {
         let worker = *worker;
         let renewed = *death == Death::LeaseEnded && {
@@ -296,7 +311,7 @@ pub(super) fn rescue(
         if renewed {
             continue;
         }
-        for lease in held(tx.connection(), worker)? {
+        for lease in leases.remove(&worker).unwrap_or_default() {
             match death {
                 Death::ProcessGone(begun) if !begun.contains(lease) => {
                     settle::never_began(tx, lease)?;

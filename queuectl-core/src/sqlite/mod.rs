@@ -251,13 +251,9 @@ impl Store for SqliteStore {
     }
 
     fn held(&self, workers: &[WorkerKey]) -> Result<Vec<Lease>, StoreError> {
-        self.read(|connection| {
-            let mut leases = Vec::new();
-            for &worker in workers {
-                leases.extend(lease::held(connection, worker)?);
-            }
-            Ok(leases)
-        })
+        let held =
+            self.read(|connection| lease::held(connection, |worker| workers.contains(&worker)))?;
+        Ok(held.into_iter().map(|(_, lease)| lease).collect())
     }
 
     fn deregister(&self, workers: &[WorkerKey]) -> Result<(), StoreError> {
@@ -382,6 +378,7 @@ impl Store for SqliteStore {
         let (boot, boot_id) = (self.clock.boot(), self.clock.boot_id());
         self.read(|connection| {
             let dead = lease::dead_workers(connection, &self.locks, boot, boot_id.as_str())?;
+            let mut running = read::running(connection)?;
             let describe = |row: lease::WorkerRow| {
                 Ok(WorkerInfo {
                     key: row.worker,
@@ -393,7 +390,7 @@ impl Store for SqliteStore {
                     dead: dead.iter().any(|dead| dead.worker == row.worker),
                     stopping: row.stop,
                     log: row.log.map(PathBuf::from),
-                    running: read::running(connection, row.worker)?,
+                    running: running.remove(&row.worker).unwrap_or_default(),
                 })
             };
             lease::workers(connection, boot_id.as_str())?.into_iter().map(describe).collect()
@@ -444,6 +441,29 @@ mod tests {
         assert_eq!(rescued, []);
         assert_eq!(store.held(&workers).unwrap().len(), 1);
         assert_eq!(store.workers().unwrap().len(), 1);
+    }
+
+    /// Terminal is final, whatever another program has written to the file.
+    #[test]
+    fn what_has_ended_is_not_claimed_even_if_it_stands_among_what_is_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+        let store = SqliteStore::open(folder.path().join("queue.db"), options).unwrap();
+        let added = store.enqueue(&[NewJob::new("k", &()).unwrap()]).unwrap();
+        store.cancel(&[added[0].id.clone()], "not wanted").unwrap();
+        let another = Connection::open(store.path()).unwrap();
+        another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1)", []).unwrap();
+        let lease = Duration::from_secs(10);
+        let workers = store.register(&Registration { workers: 1, lease, log: None }).unwrap();
+        let request = ClaimRequest {
+            workers: &[(workers[0], 1)],
+            queues: &Queues::All,
+            kinds: &[Name::new("k").unwrap()],
+        };
+        let claimed = store.exchange(&[], Some(&request));
+        assert!(matches!(claimed, Err(StoreError::Corrupt(_))), "{claimed:?}");
+        let job = store.job(&added[0].id).unwrap().unwrap();
+        assert_eq!((job.state, job.attempts), (crate::state::State::Cancelled, 0));
     }
 
     /// No query writes. Should one ever, it is refused instead of passing the combiner by.

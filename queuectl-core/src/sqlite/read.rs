@@ -75,12 +75,15 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
         let notable = |state: &State| {
             matches!(state, State::Blocked | State::Failed | State::Dead | State::Cancelled)
         };
-        if query.states.iter().all(notable) {
-            filter.one_of("state", codes);
-            // SQLite uses a partial index only where its condition is repeated.
-            filter.conditions.push("(state = 1 OR state > 3) AND lease.key IS NULL".to_owned());
-        } else {
+        if query.states.contains(&State::Processing) {
             filter.one_of("state_now", codes);
+        } else {
+            filter.one_of("state", codes);
+            filter.conditions.push("lease.key IS NULL".to_owned());
+        }
+        if query.states.iter().all(notable) {
+            // SQLite uses a partial index only where its condition is repeated.
+            filter.conditions.push("(state = 1 OR state > 3)".to_owned());
         }
         if query.states == [State::Processing] {
             // They are few, however many jobs there are.
@@ -297,19 +300,20 @@ pub(super) fn queues(connection: &Connection) -> Result<Vec<QueueInfo>, StoreErr
     Ok(queues.collect::<Result<_, _>>()?)
 }
 
-/// What a worker holds, and since when.
+/// What each worker holds, and since when: the oldest first.
 pub(super) fn running(
     connection: &Connection,
-    worker: WorkerKey,
-) -> Result<Vec<(JobId, Timestamp)>, StoreError> {
+) -> Result<HashMap<WorkerKey, Vec<(JobId, Timestamp)>>, StoreError> {
     let mut running = connection.prepare_cached(
-        "SELECT key, name, lease.started_at
+        "SELECT lease.worker, key, name, lease.started_at
          FROM queuectl_lease AS lease CROSS JOIN queuectl_job USING (key)
-         WHERE lease.worker = ?1 ORDER BY lease.started_at, key",
+         ORDER BY lease.started_at, key",
     )?;
-    let running = running.query_map([worker.0], |row| {
-        let key = JobKey(row.get(0)?);
-        Ok((row::id(row, key, 1)?, row::timestamp(row, 2)?))
-    })?;
-    Ok(running.collect::<Result<_, _>>()?)
+    let mut rows = running.query([])?;
+    let mut by_worker: HashMap<_, Vec<_>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let id = row::id(row, JobKey(row.get(1)?), 2)?;
+        by_worker.entry(WorkerKey(row.get(0)?)).or_default().push((id, row::timestamp(row, 3)?));
+    }
+    Ok(by_worker)
 }

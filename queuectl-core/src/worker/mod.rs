@@ -8,6 +8,7 @@ mod fence;
 mod pace;
 pub mod step;
 mod threads;
+mod trouble;
 pub mod verdict;
 
 use std::fmt;

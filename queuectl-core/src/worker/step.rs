@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::action::{Action, Notice, Settled, Summary};
 use super::pace::Pace;
+use super::trouble::{Call, Trouble};
 use super::verdict::{outcome, settlement};
 use crate::attempt::{Cause, Report};
 use crate::clock::{BootTime, Timestamp};
@@ -27,9 +28,6 @@ use crate::store::{
 const TICK: Duration = Duration::from_secs(1);
 /// How soon after a change the worker asks again whether it is to cancel or to stop.
 const ORDERS_PAUSE: Duration = Duration::from_millis(50);
-/// The pause after the store has failed; it doubles with each further failure.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// When nothing has moved for so long, jobs that are held in advance are given back.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -89,10 +87,7 @@ pub struct Steps {
     next_due: Option<BootTime>,
     ordered_at: Option<BootTime>,
     ticked_at: Option<BootTime>,
-    /// How often in a row the store has failed.
-    failures: u32,
-    /// When the first of them was.
-    failing_since: BootTime,
+    trouble: Trouble,
     pause_until: Option<BootTime>,
     stop: Option<(StopMode, BootTime)>,
     fatal: Option<StoreError>,
@@ -127,8 +122,7 @@ impl Steps {
             next_due: None,
             ordered_at: None,
             ticked_at: None,
-            failures: 0,
-            failing_since: now,
+            trouble: Trouble::default(),
             pause_until: None,
             stop: None,
             fatal: None,
@@ -337,7 +331,7 @@ impl Steps {
         now: BootTime,
         answer: Result<Vec<WorkerKey>, StoreError>,
     ) {
-        if let Some(workers) = self.answered(now, answer) {
+        if let Some(workers) = self.answered(Call::Register, now, answer) {
             if self.workers.is_empty() {
                 self.renewed_at = asked_at;
             }
@@ -348,7 +342,7 @@ impl Steps {
 
     /// The answer to [`Action::Configure`].
     pub fn configured(&mut self, now: BootTime, answer: Result<Settings, StoreError>) {
-        if let Some(settings) = self.answered(now, answer) {
+        if let Some(settings) = self.answered(Call::Configure, now, answer) {
             self.settings = settings;
             self.configured = true;
         }
@@ -361,7 +355,7 @@ impl Steps {
         now: BootTime,
         answer: Result<Orders, StoreError>,
     ) {
-        if let Some(orders) = self.answered(now, answer) {
+        if let Some(orders) = self.answered(Call::Renew, now, answer) {
             self.renewed_at = asked_at;
             // A setting that has been changed holds from the next renewal on.
             self.configured = false;
@@ -371,7 +365,7 @@ impl Steps {
 
     /// The answer to [`Action::Orders`].
     pub fn ordered(&mut self, now: BootTime, answer: Result<Orders, StoreError>) {
-        if let Some(orders) = self.answered(now, answer) {
+        if let Some(orders) = self.answered(Call::Orders, now, answer) {
             self.obey(now, orders);
         }
     }
@@ -400,25 +394,25 @@ impl Steps {
 
     /// The answer to [`Action::Rescue`].
     pub fn rescued(&mut self, now: BootTime, answer: Result<Vec<Rescued>, StoreError>) {
-        if let Some(rescued) = self.answered(now, answer) {
+        if let Some(rescued) = self.answered(Call::Rescue, now, answer) {
             self.tell.extend(rescued.into_iter().map(Notice::Rescued));
         }
     }
 
     /// The answer to [`Action::Prune`].
     pub fn pruned(&mut self, now: BootTime, answer: Result<u64, StoreError>) {
-        self.answered(now, answer);
+        self.answered(Call::Prune, now, answer);
     }
 
     /// The answer to [`Action::Note`].
     pub fn noted(&mut self, now: BootTime, answer: Result<Vec<Lease>, StoreError>) {
         // A lease that was lost is found out when its attempt is settled.
-        self.answered(now, answer);
+        self.answered(Call::Note, now, answer);
     }
 
     /// The answer to [`Action::Count`]: how many jobs are left that this process may have to run.
     pub fn counted(&mut self, now: BootTime, answer: Result<u64, StoreError>) {
-        if self.answered(now, answer) == Some(0) {
+        if self.answered(Call::Count, now, answer) == Some(0) {
             self.stop(now, StopMode::Finish);
         }
     }
@@ -437,11 +431,11 @@ impl Steps {
                 // All of it will be said again. What was claimed, if it was, is not known here.
                 self.settle.extend(settle);
                 self.reconcile = true;
-                self.failed(now, error);
+                self.failed(Call::Exchange, now, error);
                 return;
             }
         };
-        self.failures = 0;
+        self.trouble.succeeded(Call::Exchange);
         if !settle.is_empty() || !exchanged.claimed.is_empty() {
             self.moved_at = now;
         }
@@ -498,7 +492,7 @@ impl Steps {
         wall: Timestamp,
         answer: Result<Vec<Lease>, StoreError>,
     ) {
-        let Some(leases) = self.answered(now, answer) else {
+        let Some(leases) = self.answered(Call::Reconcile, now, answer) else {
             return;
         };
         self.reconcile = false;
@@ -513,7 +507,7 @@ impl Steps {
 
     /// The answer to [`Action::Deregister`].
     pub fn deregistered(&mut self, now: BootTime, answer: Result<(), StoreError>) {
-        if self.answered(now, answer).is_some() {
+        if self.answered(Call::Deregister, now, answer).is_some() {
             self.workers.clear();
             self.ended = true;
         }
@@ -598,42 +592,43 @@ impl Steps {
         self.fatal
     }
 
-    fn answered<T>(&mut self, now: BootTime, answer: Result<T, StoreError>) -> Option<T> {
+    fn answered<T>(
+        &mut self,
+        call: Call,
+        now: BootTime,
+        answer: Result<T, StoreError>,
+    ) -> Option<T> {
         match answer {
             Ok(value) => {
-                self.failures = 0;
+                self.trouble.succeeded(call);
                 Some(value)
             }
             Err(error) => {
-                self.failed(now, error);
+                self.failed(call, now, error);
                 None
             }
         }
     }
 
-    fn failed(&mut self, now: BootTime, error: StoreError) {
-        if self.failures == 0 {
-            self.failing_since = now;
-        }
-        self.failures += 1;
+    fn failed(&mut self, call: Call, now: BootTime, error: StoreError) {
         let hopeless = matches!(error, StoreError::Replaced(_) | StoreError::ReadOnly(_));
-        // A disk that fails for a moment can look like a damaged file. After a lease without one call
-        // that succeeded, what this worker held is others' to run.
-        let lasting = !error.is_transient() && now >= self.failing_since + self.plan.lease;
         // Told to stop, with nothing that runs, and the leases over: whoever comes next sees to what
         // could not be written. Without this a full disk would keep the process for ever.
         let over = self.stop.is_some()
             && self.held.values().all(|held| held.finished)
             && now >= self.renewed_at + self.plan.lease;
-        if hopeless || over || lasting {
-            self.stop(now, StopMode::Finish);
-            self.fatal = Some(error);
-            return;
+        // After a lease of failures, what this worker holds is others' to run.
+        let pause = self.trouble.failed(call, error.is_transient(), now, self.plan.lease);
+        match pause {
+            Some(pause) if !hopeless && !over => {
+                self.pause_until = Some(now + pause);
+                self.tell.push(Notice::StoreFailed(error));
+            }
+            _ => {
+                self.stop(now, StopMode::Finish);
+                self.fatal = Some(error);
+            }
         }
-        let doublings = self.failures.min(10) - 1;
-        let pause = RETRY_PAUSE.saturating_mul(1 << doublings).min(RETRY_PAUSE_MAX);
-        self.pause_until = Some(now + pause);
-        self.tell.push(Notice::StoreFailed(error));
     }
 }
 
@@ -735,6 +730,38 @@ mod tests {
                 Action::End => {
                     assert!(now >= at(0) + LEASE, "it gave up while it held its leases");
                     assert!(matches!(steps.into_error(), Some(StoreError::Full(_))));
+                    return;
+                }
+                _ => {}
+            }
+        }
+        panic!("still there at {now:?}")
+    }
+
+    /// What the store says of its leases can be read, but nothing can be written.
+    #[test]
+    fn a_worker_whose_exchanges_fail_for_a_lease_gives_up() {
+        let mut steps = hungry();
+        let mut now = at(1);
+        let damaged = || StoreError::Corrupt("a damaged page".into());
+        for _ in 0..10_000 {
+            match steps.next(now) {
+                Action::Exchange { settle, .. } => {
+                    steps.exchanged(now, settle, 1, Err(damaged()));
+                }
+                Action::Reconcile(_) => {
+                    let wall = Timestamp::from_millis(0);
+                    steps.reconciled(now, wall, Ok(Vec::new()));
+                }
+                Action::Renew(_) => steps.renewed(now, now, Ok(Orders::default())),
+                Action::Configure => steps.configured(now, Ok(Settings::default())),
+                Action::Rescue => steps.rescued(now, Ok(Vec::new())),
+                Action::Orders(_) => steps.ordered(now, Ok(Orders::default())),
+                Action::Recall => steps.recalled(Timestamp::from_millis(0), &[]),
+                Action::Wait(until) => now = until,
+                Action::End => {
+                    assert!(now >= at(1) + LEASE && now < at(1) + 2 * LEASE, "{now:?}");
+                    assert!(matches!(steps.into_error(), Some(StoreError::Corrupt(_))));
                     return;
                 }
                 _ => {}

@@ -4,7 +4,7 @@
 use super::Bug;
 use crate::sabotage::suites::{
     BOUNDARIES, FAULTS_OF_A_LIST, FAULTS_OF_A_WORKER, FAULTS_OF_OPENING, FAULTS_OF_THE_FIRST,
-    POWER, STORM,
+    POWER, STORM, UNITS,
 };
 
 #[rustfmt::skip]
@@ -90,12 +90,12 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/lease.rs",
-                r#"        for lease in held(tx.connection(), worker)? {
+                r#"        for lease in leases.remove(&worker).unwrap_or_default() {
             match death {"#,
                 r#"        tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
         tx.execute("COMMIT", [])?;
         tx.execute("BEGIN IMMEDIATE", [])?;
-        for lease in held(tx.connection(), worker)? {
+        for lease in leases.remove(&worker).unwrap_or_default() {
             match death {"#,
             ),
         ],
@@ -301,9 +301,21 @@ pub(super) const BUGS: &[Bug] = &[
         suites: &[&FAULTS_OF_A_WORKER],
         edits: &[
             (
-                "queuectl-core/src/worker/step.rs",
-                "let lasting = !error.is_transient() && now >= self.failing_since + self.plan.lease;",
-                "let lasting = !error.is_transient();",
+                "queuectl-core/src/worker/trouble.rs",
+                "if now >= since + too_long && times + 1 >= LASTING_MIN {",
+                "if now >= since {",
+            ),
+        ],
+    },
+    Bug {
+        name: "broken-store-is-never-given-up",
+        breaks: "a worker ends when its store has failed for a lease",
+        suites: &[&UNITS],
+        edits: &[
+            (
+                "queuectl-core/src/worker/trouble.rs",
+                "if now >= since + too_long && times + 1 >= LASTING_MIN {",
+                "if false && now >= since + too_long && times + 1 >= LASTING_MIN {",
             ),
         ],
     },

@@ -89,6 +89,16 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "claim-of-what-has-ended",
+        breaks: "terminal is final, also if another program has written to the file",
+        suites: &[&UNITS],
+        edits: &[(
+            "queuectl-core/src/sqlite/claim.rs",
+            "let now = transition(before, Event::Claim).map_err(contradiction)?;",
+            "let now = transition(before, Event::Claim).unwrap_or(crate::state::State::Processing);",
+        )],
+    },
+    Bug {
         name: "claim-robs-the-holder",
         breaks: "a job has at most one holder",
         suites: &[&CONFORMANCE],

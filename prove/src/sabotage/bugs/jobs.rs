@@ -221,7 +221,7 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                r#"            tx.moved(pick.lane.lane, row::state(row, 0)?, State::Processing);
+                r#"            tx.moved(pick.lane.lane, before, now);
 "#,
                 "",
             ),
