@@ -97,7 +97,9 @@ pub(crate) fn run(options: &Options) -> Score {
 
 fn try_levels(options: &Options, score: &mut Score) -> io::Result<()> {
     let level = options.durability.unwrap_or(Durability::Full);
-    let tally = try_level(options, level, options.images)?;
+    let mut tally = Tally::default();
+    // What was seen before it broke off is worth telling.
+    let tried = try_level(options, level, options.images, &mut tally);
     score.figure("images", count(tally.images as u64));
     score.figure("distinct", count(tally.distinct as u64));
     score.figure("points", count(tally.points as u64));
@@ -112,6 +114,7 @@ fn try_levels(options: &Options, score: &mut Score) -> io::Result<()> {
     let more = (tally.lost + tally.corrupt).saturating_sub(tally.told.len());
     score.violations.extend(tally.told.iter().cloned());
     score.violations.extend((more > 0).then(|| format!("… and {} more", count(more as u64))));
+    tried?;
     if !options.library_only {
         score.violations.extend(tally.blind(level));
     }
@@ -122,7 +125,9 @@ fn try_levels(options: &Options, score: &mut Score) -> io::Result<()> {
         // Damage is rare, and in some workloads there is none: a few of them, until enough is seen.
         let (mut seen, mut options) = (Tally::default(), options.clone());
         while seen.histories < SELF_TESTS_MAX && seen.per_thousand(level) < enough {
-            seen.add(&try_level(&options, level, SELF_TEST_IMAGES.min(options.images))?);
+            let mut once = Tally::default();
+            try_level(&options, level, SELF_TEST_IMAGES.min(options.images), &mut once)?;
+            seen.add(&once);
             options.seed += 1;
         }
         let what = format!(
@@ -189,9 +194,13 @@ impl Tally {
     }
 }
 
-fn try_level(options: &Options, level: Durability, images: usize) -> io::Result<Tally> {
+fn try_level(
+    options: &Options,
+    level: Durability,
+    images: usize,
+    tally: &mut Tally,
+) -> io::Result<()> {
     let folder = scratch()?;
-    let mut tally = Tally::default();
     let mut seed = options.seed;
     while tally.images < images {
         let some = (images - tally.images).min(options.per_history);
@@ -204,13 +213,13 @@ fn try_level(options: &Options, level: Durability, images: usize) -> io::Result<
             }
         }
         let begin = SystemClock.boot();
-        crash(&history, &store, &place, some, seed, &mut tally)?;
+        crash(&history, &store, &place, some, seed, tally)?;
         tally.took += elapsed(begin);
         tally.histories += 1;
         std::fs::remove_dir_all(&place)?;
         seed += 1;
     }
-    Ok(tally)
+    Ok(())
 }
 
 fn elapsed(since: BootTime) -> Duration {
