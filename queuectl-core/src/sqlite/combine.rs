@@ -122,8 +122,8 @@ impl Combiner {
 /// Adds the jobs of all followers. A call that fails keeps its error and is undone; the others go on
 /// without it.
 fn enqueue_for(tx: &mut Tx<'_>, followers: &[Arc<Ticket>]) {
-    // Jobs that nothing in the store can refuse are added at once, because one statement adds many of them: a
-    // fraction of what it costs to add them call by call.
+    // Jobs that nothing in the store can refuse are added at once, because one statement adds many
+    // of them: a fraction of what it costs to add them call by call.
     let (plain, mut singly): (Vec<_>, Vec<_>) =
         followers.iter().partition(|follower| follower.jobs.iter().all(is_plain));
     let jobs: Vec<&NewJob> = plain.iter().flat_map(|follower| &follower.jobs).collect();

@@ -19,7 +19,7 @@ pub(super) fn enqueue(tx: &mut Tx<'_>, jobs: &[&NewJob]) -> Result<Vec<Enqueued>
     for mut alike in jobs.chunk_by(|job, next| is_plain(job) == is_plain(next)) {
         let together = alike.iter().all(|job| is_plain(job));
         for insert in &INSERTS {
-            if insert.rows == 1 || (together && alike.len() >= insert.rows) {
+            if alike.len() >= insert.rows && (together || insert.rows == 1) {
                 let mut statement = tx.prepare(&insert.sql)?;
                 while let Some((some, rest)) = alike.split_at_checked(insert.rows) {
                     adding.insert(tx, &mut statement, some)?;
