@@ -75,8 +75,14 @@ fn application() -> Result<(), Box<dyn Error>> {
     let long = &ids[LONG as usize - 1];
     let mut first = WorkerProcess::start(&path)?;
     println!("worker {} started", first.0.id());
-    // Not only claimed: a worker holds short jobs in advance, and what has not begun loses nothing.
-    wait_until(&store, || Ok(read(&store, long)?.progress.is_some()))?;
+    // Not only claimed: a worker holds short jobs in advance, and what has not begun loses nothing. And
+    // with the jobs before it settled: one that has ended without the store knowing runs once more.
+    wait_until(&store, || {
+        let before = &ids[..LONG as usize - 1];
+        let before = before.iter().map(|id| read(&store, id)).collect::<Result<Vec<_>, _>>()?;
+        let settled = before.iter().all(|job| job.state == State::Completed);
+        Ok(settled && read(&store, long)?.progress.is_some())
+    })?;
     first.0.kill()?;
     first.0.wait()?;
     println!("worker {} killed while it ran {long}", first.0.id());
