@@ -54,10 +54,13 @@ suites! {
          "model::"],
         after ["test", "-q", "-p", "queuectl-core", "--test", "conformance", "--no-run"];
     FILES "files":
-        ["test", "-q", "-p", "queuectl-core", "--test", "opening", "--test", "locked", "--test",
-         "log_size", "--", "--format", "pretty"],
+        ["test", "-q", "-p", "queuectl-core", "--test", "opening", "--test", "locked", "--",
+         "--format", "pretty"],
         after ["test", "-q", "-p", "queuectl-core", "--test", "opening", "--test", "locked",
-         "--test", "log_size", "--no-run"];
+         "--no-run"];
+    LOG_SIZE "size of the log":
+        ["test", "-q", "-p", "queuectl-core", "--test", "log_size", "--", "--format", "pretty"],
+        after ["test", "-q", "-p", "queuectl-core", "--test", "log_size", "--no-run"];
     WORKER "worker":
         ["test", "-q", "-p", "queuectl-core", "--test", "worker", "--test", "unanswered", "--",
          "--format", "pretty"],

@@ -1,7 +1,7 @@
 //! Bugs of the file: durability, the writing transaction, opening.
 
 use super::Bug;
-use crate::sabotage::suites::{CONFORMANCE, FILES, POWER, UNITS, WORKER};
+use crate::sabotage::suites::{CONFORMANCE, FILES, LOG_SIZE, POWER, UNITS, WORKER};
 
 #[rustfmt::skip]
 pub(super) const BUGS: &[Bug] = &[
@@ -147,7 +147,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "log-is-left-to-readers",
         breaks: "the log stays short under readers that never pause",
-        suites: &[&FILES],
+        suites: &[&LOG_SIZE],
         edits: &[
             (
                 "queuectl-core/src/sqlite/checkpoint.rs",
