@@ -20,6 +20,7 @@
 //!
 //! The command finds `QUEUECTL_JOB_ID`, `QUEUECTL_ATTEMPT` and `QUEUECTL_LEASE` in its environment.
 
+mod child;
 mod ending;
 mod folder;
 mod leftovers;

@@ -2,16 +2,16 @@
 //!
 //! One thread, one wait: everything that can happen is a descriptor in one `poll`, or a moment.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use super::ShellOptions;
+use super::child::Child;
 use super::ending::{Group, Ladder, Member};
 use super::folder::{Entry, Folder, Lock};
 use super::output::{READ_LEN, Stream};
@@ -89,15 +89,10 @@ impl Running {
                 return Err(failure);
             }
         };
-        let group = i32::try_from(spawned.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(|| io::Error::other("its number is none"))
-            .and_then(Group::led_by);
-        let group = match group {
+        let group = match Group::led_by(spawned.child.pid()) {
             Ok(group) => group,
             Err(error) => {
-                let _ = spawned.child.kill();
+                let _ = rustix::process::kill_process(spawned.child.pid(), Signal::KILL);
                 let _ = spawned.child.wait();
                 let _ = folder.delete(Entry::Lock, lease);
                 return Err(Failure::retryable(format!("the command's group: {error}")));

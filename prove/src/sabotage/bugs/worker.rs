@@ -121,9 +121,10 @@ pub(super) const BUGS: &[Bug] = &[
         suites: &[&SHELL],
         edits: &[
             (
-                "queuectl-core/src/shell/spawn.rs",
-                ".stderr(Stdio::piped()).process_group(0);",
-                ".stderr(Stdio::piped());",
+                "queuectl-core/src/shell/child.rs",
+                r#"            .and_then(|()| own_group())
+"#,
+                "",
             ),
         ],
     },
@@ -133,10 +134,9 @@ pub(super) const BUGS: &[Bug] = &[
         suites: &[&SHELL],
         edits: &[
             (
-                "queuectl-core/src/shell/spawn.rs",
-                r#"        die_with_parent(parent)?;
-"#,
-                "",
+                "queuectl-core/src/shell/child.rs",
+                "let prepared = die_with_parent(self.parent)",
+                "let prepared = Ok(())",
             ),
         ],
     },
@@ -147,10 +147,18 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/shell/spawn.rs",
-                "            command.spawn().map_err(|error| Failure::of_spawn(&self.program, &error))?;",
-                r#"            std::thread::scope(|scope| scope.spawn(|| command.spawn()).join())
-                .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
-                .map_err(|error| Failure::of_spawn(&self.program, &error))?;"#,
+                "let child = Child::start(&self.image, Kept { stdio, lock: lock.as_fd() })?;",
+                r#"struct Sent<'a>(&'a Image);
+        #[allow(unsafe_code)]
+        unsafe impl Sync for Sent<'_> {}
+        let (image, lock) = (Sent(&self.image), lock.as_fd());
+        let image = &image;
+        let start = move || {
+            let Sent(image) = image;
+            Child::start(image, Kept { stdio, lock })
+        };
+        let child = std::thread::scope(|scope| scope.spawn(start).join())
+            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))?;"#,
             ),
         ],
     },
@@ -198,8 +206,8 @@ pub(super) const BUGS: &[Bug] = &[
         suites: &[&SHELL],
         edits: &[
             (
-                "queuectl-core/src/shell/spawn.rs",
-                r#"        reset_signals();
+                "queuectl-core/src/shell/child.rs",
+                r#"            .map(|()| reset_signals())
 "#,
                 "",
             ),
@@ -211,10 +219,10 @@ pub(super) const BUGS: &[Bug] = &[
         suites: &[&SHELL],
         edits: &[
             (
-                "queuectl-core/src/shell/spawn.rs",
-                r#"        keep_only(lock)?;
-"#,
-                "",
+                "queuectl-core/src/shell/child.rs",
+                r#"
+            .and_then(|()| keep_only(self.kept.lock.as_raw_fd()));"#,
+                ";",
             ),
         ],
     },
