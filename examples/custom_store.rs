@@ -143,6 +143,10 @@ impl<S: Store> Store for Counting<S> {
         self.count("purge").purge(jobs)
     }
 
+    fn expire(&self) -> Result<u64, StoreError> {
+        self.count("expire").expire()
+    }
+
     fn prune(&self) -> Result<u64, StoreError> {
         self.count("prune").prune()
     }

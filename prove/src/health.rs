@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 10] = [
+const WRONG: [(&str, &str); 11] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
@@ -38,13 +38,24 @@ const WRONG: [(&str, &str); 10] = [
     (
         "a place and its job do not agree",
         "SELECT key FROM queuectl_ready AS place JOIN queuectl_job AS job USING (key)
-         WHERE (place.lane, rank) != (job.lane, -priority)
+         WHERE (place.lane, rank, expires) != (job.lane, -priority, expires_at IS NOT NULL)
          UNION ALL
          SELECT key FROM queuectl_due JOIN queuectl_job USING (key)
          WHERE (clock, at) != (run_boot IS NOT NULL, ifnull(run_boot, run_at))
          UNION ALL
          SELECT key FROM queuectl_lease AS place JOIN queuectl_job AS job USING (key)
          WHERE (place.lane, place.token) != (job.lane, job.token + 1)",
+    ),
+    (
+        "a job that waits and can expire is not where that is noticed, or another one is",
+        "SELECT key FROM (
+             SELECT clock, at, key, 1 AS n FROM queuectl_expiry
+             UNION ALL
+             SELECT expires_boot IS NOT NULL, ifnull(expires_boot, expires_at), key, -1
+             FROM queuectl_job
+             WHERE expires_at IS NOT NULL AND state IN (0, 1, 4)
+                   AND key NOT IN (SELECT key FROM queuectl_lease))
+         GROUP BY clock, at, key HAVING sum(n) != 0",
     ),
     (
         "a blocked job does not know how many it waits for",
@@ -156,6 +167,9 @@ mod tests {
             "DELETE FROM queuectl_ready",
             "UPDATE queuectl_ready SET rank = 5",
             "INSERT INTO queuectl_due VALUES (0, 1, 3)",
+            "UPDATE queuectl_ready SET expires = 1",
+            "INSERT INTO queuectl_expiry VALUES (0, 1, 2)",
+            "UPDATE queuectl_job SET expires_at = 1 WHERE state = 1",
             "UPDATE queuectl_job SET blockers = 7 WHERE state = 1",
             "INSERT INTO queuectl_dependency VALUES (1, 999)",
             "INSERT INTO queuectl_output VALUES (1, 1, 1, 0, 0, x'', x'')",

@@ -150,6 +150,7 @@ Examples:
   queuectl enqueue 'make test && date'
   queuectl enqueue nightly \"pg_dump app > app.sql\" --retries 5 --timeout 30m
   queuectl enqueue --delay 10m -- rsync -a src dst
+  queuectl enqueue --expires 5m './send-code 4711'
   queuectl enqueue '{\"id\":\"job1\",\"command\":\"sleep 2\",\"max_retries\":3}'
   queuectl enqueue --file jobs.jsonl
   generate | queuectl enqueue -
@@ -196,6 +197,14 @@ pub(crate) struct Enqueue {
     /// Not before this moment: 2026-01-31T09:00
     #[arg(long, visible_alias = "run-at", value_name = "MOMENT", allow_negative_numbers = true)]
     pub(crate) at: Option<String>,
+    /// Cancel it instead, if it has not begun after so long or by this moment: 5m, 2026-01-31T09:00
+    #[arg(
+        long,
+        visible_alias = "expires-at",
+        value_name = "DURATION|MOMENT",
+        allow_negative_numbers = true
+    )]
+    pub(crate) expires: Option<String>,
     /// Add only if no living job has this key
     #[arg(long, value_name = "KEY")]
     pub(crate) unique_key: Option<String>,

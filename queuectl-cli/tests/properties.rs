@@ -50,6 +50,7 @@ fn some_line() -> impl Strategy<Value = String> {
         "max_retries",
         "run_at",
         "delay",
+        "expires",
         "timeout",
         "backoff",
         "env",

@@ -87,6 +87,16 @@ pub enum Start {
     At(Timestamp),
 }
 
+/// From when on a job that has not begun is not worth running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// So long after it was enqueued. Measured on the boot clock: a step of the wall clock changes
+    /// nothing.
+    In(Duration),
+    /// From a moment of the wall clock on.
+    At(Timestamp),
+}
+
 /// A job to be enqueued. Made with [`NewJob::new`], shaped by the methods that follow.
 ///
 /// ```
@@ -115,6 +125,8 @@ pub struct NewJob {
     pub priority: i16,
     /// When the job may run.
     pub start: Start,
+    /// From when on it is not run any more; without an expiry it waits for as long as it takes.
+    pub expiry: Option<Expiry>,
     /// How many retries follow the first attempt; without a number, the store's `max-retries`.
     pub max_retries: Option<u32>,
     /// The time limit of one attempt; without one, the store's `worker-timeout`.
@@ -152,6 +164,7 @@ impl NewJob {
             payload,
             priority: 0,
             start: Start::Now,
+            expiry: None,
             max_retries: None,
             timeout: None,
             backoff: None,
@@ -203,6 +216,47 @@ impl NewJob {
     #[must_use]
     pub fn run_at(mut self, moment: Timestamp) -> Self {
         self.start = Start::At(moment);
+        self
+    }
+
+    /// Lets the job expire after so long: if no attempt has begun by then it is cancelled instead of
+    /// run. So is one whose retry would come later. What runs then goes on.
+    ///
+    /// ```
+    /// use queuectl_core::store::{ClaimRequest, Queues, Registration};
+    /// use queuectl_core::{ManualClock, Name, NewJob, SqliteOptions, SqliteStore, State, Store};
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let clock = Arc::new(ManualClock::new());
+    /// let options = SqliteOptions { create: true, clock: clock.clone(), ..SqliteOptions::default() };
+    /// let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+    /// let code = NewJob::new("sms", &"your code is 4711")?.expires_in(Duration::from_secs(300));
+    /// let added = store.enqueue(&[code])?;
+    ///
+    /// // The workers were down for an hour. Nobody waits for that code any more.
+    /// clock.advance(Duration::from_secs(3600));
+    /// let lease = Duration::from_secs(30);
+    /// let workers = store.register(&Registration { workers: 1, lease, log: None })?;
+    /// let (workers, kinds) = ([(workers[0], 1)], [Name::new("sms")?]);
+    /// let claim = ClaimRequest { workers: &workers, queues: &Queues::All, kinds: &kinds };
+    /// assert!(store.exchange(&[], Some(&claim))?.claimed.is_empty());
+    /// let job = store.job(&added[0].id)?.ok_or("the job is there")?;
+    /// assert_eq!(job.state, State::Cancelled);
+    /// assert!(job.cancel_reason.is_some_and(|why| why.starts_with("expired")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn expires_in(mut self, after: Duration) -> Self {
+        self.expiry = Some(Expiry::In(after));
+        self
+    }
+
+    /// Lets the job expire at a moment of the wall clock, as [`expires_in`](NewJob::expires_in) does
+    /// after a time.
+    #[must_use]
+    pub fn expires_at(mut self, moment: Timestamp) -> Self {
+        self.expiry = Some(Expiry::At(moment));
         self
     }
 
@@ -377,6 +431,9 @@ pub struct Job {
     /// From when on it may run. For a relative delay: the wall time at which that was expected
     /// when the delay began.
     pub run_at: Timestamp,
+    /// From when on it is not run any more. For a relative expiry: the wall time at which that was
+    /// expected when it was enqueued.
+    pub expires_at: Option<Timestamp>,
     /// When it was enqueued.
     pub created_at: Timestamp,
     /// When its record last changed.

@@ -109,7 +109,8 @@ pub use id::{
     CHOSEN_KEY_MAX, InvalidName, JobId, JobKey, Lease, NAME_LEN_MAX, Name, Token, WorkerKey,
 };
 pub use job::{
-    BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob, Start,
+    BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, Expiry, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob,
+    Start,
 };
 pub use settings::{
     Durability, InvalidSetting, Setting, Settings, format_size, parse_duration, parse_size,

@@ -24,7 +24,7 @@ pub enum State {
     /// The dead letter queue: retries are exhausted, or the failure cannot be retried. Only an
     /// operator moves it on.
     Dead,
-    /// Stopped by a person or a program. Only an operator moves it on.
+    /// Stopped by a person or a program, or it has expired. Only an operator moves it on.
     Cancelled,
 }
 
@@ -103,6 +103,8 @@ pub enum Event {
     /// A person or a program stops the job. A processing job is cancelled by its holder, or when
     /// its lease is lost.
     Cancel,
+    /// The job has not begun by the moment from which on it is not worth running.
+    Expire,
     /// The last job that this one waited for has completed.
     Unblock,
     /// An operator runs the job again now. From a terminal state this begins a new generation.
@@ -111,7 +113,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 10] = [
+    pub const ALL: [Event; 11] = [
         Event::Claim,
         Event::Complete,
         Event::Fail,
@@ -120,6 +122,7 @@ impl Event {
         Event::Release,
         Event::LoseLease,
         Event::Cancel,
+        Event::Expire,
         Event::Unblock,
         Event::Retry,
     ];
@@ -135,6 +138,7 @@ impl Event {
             Event::Release => "release",
             Event::LoseLease => "lose the lease of",
             Event::Cancel => "cancel",
+            Event::Expire => "expire",
             Event::Unblock => "unblock",
             Event::Retry => "retry",
         }
@@ -183,6 +187,7 @@ pub const fn transition(state: State, event: Event) -> Result<State, RefusedTran
         (S::Processing, E::Snooze | E::Release | E::LoseLease) => Ok(S::Pending),
         (S::Blocked, E::Unblock) => Ok(S::Pending),
         (S::Pending | S::Blocked | S::Processing | S::Failed, E::Cancel) => Ok(S::Cancelled),
+        (S::Pending | S::Blocked | S::Failed, E::Expire) => Ok(S::Cancelled),
         (S::Failed | S::Completed | S::Dead | S::Cancelled, E::Retry) => Ok(S::Pending),
         _ => Err(RefusedTransition { state, event }),
     }
@@ -199,8 +204,10 @@ mod tests {
         let allowed = [
             (State::Pending, Event::Claim, State::Processing),
             (State::Pending, Event::Cancel, State::Cancelled),
+            (State::Pending, Event::Expire, State::Cancelled),
             (State::Blocked, Event::Unblock, State::Pending),
             (State::Blocked, Event::Cancel, State::Cancelled),
+            (State::Blocked, Event::Expire, State::Cancelled),
             (State::Processing, Event::Complete, State::Completed),
             (State::Processing, Event::Fail, State::Failed),
             (State::Processing, Event::Exhaust, State::Dead),
@@ -211,6 +218,7 @@ mod tests {
             (State::Completed, Event::Retry, State::Pending),
             (State::Failed, Event::Claim, State::Processing),
             (State::Failed, Event::Cancel, State::Cancelled),
+            (State::Failed, Event::Expire, State::Cancelled),
             (State::Failed, Event::Retry, State::Pending),
             (State::Dead, Event::Retry, State::Pending),
             (State::Cancelled, Event::Retry, State::Pending),

@@ -65,6 +65,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// waiting job due it stays due, wherever the wall clock goes; so does one that is due when it is
     /// enqueued, or when the last job that it waited for completes.
     ///
+    /// A job with an [`Expiry`](crate::Expiry) has expired when that is reached while it waits:
+    /// pending, blocked, or failed with a retry to come. Nothing expires while an attempt is held;
+    /// a job that is given back, or fails, later than that has expired then. A job that has expired
+    /// does not answer for its `unique_key` any more: it is cancelled, and the new one added.
+    ///
     /// # Errors
     ///
     /// [`StoreError::DuplicateId`] if a chosen id is taken, [`StoreError::NumberGiven`] if it has the
@@ -88,7 +93,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// asks for, by priority, then in order of enqueueing, from queues that are not paused, of the
     /// kinds that are named. Each claim spends one attempt and raises the token by one, in the same
     /// transaction. A worker that is not registered, was declared lost, or was told to stop is given
-    /// nothing.
+    /// nothing. A job that has expired is not given to anybody: one whose turn it is is cancelled as
+    /// by [`expire`](Store::expire), and the next one given instead.
     fn exchange(
         &self,
         settle: &[Settlement],
@@ -158,7 +164,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// terminal state as a new generation, with its attempts counted from zero, and without the
     /// result, progress and cancellation of the old one. The history stays. A job that was cancelled
     /// while it was blocked waits no more; the dependents of a completed job do not wait again. A job
-    /// that is named twice is meant once.
+    /// that could expire does so no more: whoever runs it again has said that it is worth running. A
+    /// job that is named twice is meant once.
     ///
     /// # Errors
     ///
@@ -179,6 +186,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`purge`](Store::purge) does; says how many.
     /// Short: one call looks at a bounded number of jobs, and goes on where the last one ended.
     fn prune(&self) -> Result<u64, StoreError>;
+
+    /// Cancels some of the jobs that have expired, for a reason that begins with "expired" and names
+    /// the moment; says how many. What was left of earlier attempts, and those who wait for the jobs,
+    /// see what they see of any cancelled job. Short: one call cancels a bounded number of jobs; what
+    /// is left is never claimed.
+    fn expire(&self) -> Result<u64, StoreError>;
 
     /// Stops or resumes claiming from a queue. The queue need not have jobs yet.
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError>;

@@ -22,9 +22,10 @@ const SMALL: [&str; 7] = [
 ];
 
 /// What looks at all that is held: not on the way of any job.
-const ALL_HELD: [&str; 2] = [
+const ALL_HELD: [&str; 3] = [
     "SELECT worker, key, token FROM queuectl_lease ORDER BY key",
     "SELECT lease.worker, key, name, lease.started_at",
+    "UPDATE queuectl_job SET expires_boot = NULL WHERE key IN (SELECT key FROM queuectl_lease)",
 ];
 
 #[test]
@@ -86,7 +87,7 @@ fn store_with(rows: u32) -> Connection {
     assert_eq!(store.execute(fill, [rows]).unwrap(), rows as usize);
     store
         .execute_batch(
-            "INSERT INTO queuectl_ready SELECT lane, -priority, key FROM queuectl_job WHERE key % 12 = 0;
+            "INSERT INTO queuectl_ready SELECT lane, -priority, key, 0 FROM queuectl_job WHERE key % 12 = 0;
              INSERT INTO queuectl_due SELECT 0, run_at, key FROM queuectl_job WHERE key % 12 = 1",
         )
         .unwrap();

@@ -138,6 +138,7 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn retry(jobs: &[JobId]) -> ();
         fn purge(jobs: &[JobId]) -> ();
         fn prune() -> u64;
+        fn expire() -> u64;
         fn pause(queue: &Name, paused: bool) -> ();
         fn stop(workers: &[WorkerKey], mode: StopMode) -> ();
         fn settings() -> Settings;

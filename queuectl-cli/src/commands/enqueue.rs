@@ -107,6 +107,7 @@ fn options(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
         queue: args.queue.as_deref().map(|queue| name("queue", queue)).transpose()?,
         priority: args.priority,
         start,
+        expiry: args.expires.as_deref().map(|text| session.when().expiry(text)).transpose()?,
         unique_key: args.unique_key.clone(),
         after: job_ids(&args.after)?,
         ..shape(&args.shape)?

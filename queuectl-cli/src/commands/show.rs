@@ -124,6 +124,9 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
         }
         _ => {}
     }
+    if let Some(expires_at) = job.expires_at.filter(|_| !job.state.is_terminal()) {
+        field("expires", moment(expires_at));
+    }
     if let Some(finished) = job.finished_at {
         field("ended", moment(finished));
     }

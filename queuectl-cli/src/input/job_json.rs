@@ -24,7 +24,7 @@ const DEPTH_MAX: usize = 64;
 pub(crate) const JOB_TEXT_LEN_MAX: usize = 2 * JSON_LEN_MAX;
 
 /// The fields that a job may have; the last four are read and ignored.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 24] = [
     "id",
     "command",
     "argv",
@@ -36,6 +36,8 @@ const FIELDS: [&str; 22] = [
     "run_at",
     "scheduled_at",
     "delay",
+    "expires",
+    "expires_at",
     "timeout",
     "backoff",
     "env",
@@ -109,6 +111,8 @@ impl Reader<'_> {
             "delay" => {
                 self.starts.push(("delay", after(span(name, &value)?)));
             }
+            "expires" => self.expiry("expires", &value)?,
+            "expires_at" => self.expiry("expires_at", &value)?,
             "timeout" => spec.timeout = Some(span(name, &value)?),
             "backoff" => spec.backoff = Some(backoff(&value)?),
             "env" => spec.env = env(&value)?,
@@ -148,6 +152,21 @@ impl Reader<'_> {
             }
         };
         self.starts.push((name, start.map_err(|refused| within(name, refused))?));
+        Ok(())
+    }
+
+    fn expiry(&mut self, name: &'static str, value: &Value) -> Result<(), Refused> {
+        let expiry = match value {
+            Value::String(text) => self.when.expiry(text),
+            Value::Number(number) => self.when.expiry_in_seconds(number.as_f64().unwrap_or(-1.0)),
+            _ => {
+                return Err(wrong_type(name, "a moment, a duration or a number of seconds", value));
+            }
+        };
+        let expiry = expiry.map_err(|refused| within(name, refused))?;
+        if self.spec.expiry.replace(expiry).is_some_and(|other| other != expiry) {
+            return Err(Refused::new("expires and expires_at say two different times"));
+        }
         Ok(())
     }
 

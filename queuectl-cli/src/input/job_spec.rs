@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
-use queuectl_core::{BackoffPolicy, JobId, Json, Name, NewJob, Start};
+use queuectl_core::{BackoffPolicy, Expiry, JobId, Json, Name, NewJob, Start};
 
 use super::Refused;
 
@@ -23,6 +23,7 @@ pub(crate) struct JobSpec {
     pub(crate) priority: Option<i16>,
     pub(crate) max_retries: Option<u32>,
     pub(crate) start: Option<Start>,
+    pub(crate) expiry: Option<Expiry>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) backoff: Option<BackoffPolicy>,
     pub(crate) env: BTreeMap<String, String>,
@@ -54,6 +55,7 @@ impl JobSpec {
         prevail(&mut self.priority, &other.priority);
         prevail(&mut self.max_retries, &other.max_retries);
         prevail(&mut self.start, &other.start);
+        prevail(&mut self.expiry, &other.expiry);
         prevail(&mut self.timeout, &other.timeout);
         prevail(&mut self.backoff, &other.backoff);
         prevail(&mut self.cwd, &other.cwd);
@@ -79,12 +81,22 @@ impl JobSpec {
         if self.timeout == Some(Duration::ZERO) {
             return Err(Refused::new("timeout is 0: the job could never run"));
         }
+        let never = match (self.start, self.expiry) {
+            (Some(Start::In(delay)), Some(Expiry::In(time))) => time <= delay,
+            (Some(Start::At(begin)), Some(Expiry::At(end))) => end <= begin,
+            _ => false,
+        };
+        if never {
+            return Err(Refused::new("the job would expire before it may run")
+                .hint("both times count from now on: let it expire later than it may run"));
+        }
         if let Some(id) = self.id {
             job = job.id(&id.to_string()).map_err(|error| Refused::new(error.to_string()))?;
         }
         job.priority = self.priority.unwrap_or_default();
         job.max_retries = self.max_retries;
         job.start = self.start.unwrap_or_default();
+        job.expiry = self.expiry;
         job.timeout = self.timeout;
         job.backoff = self.backoff;
         job.after = self.after;
@@ -236,6 +248,11 @@ mod tests {
             env("A=B", "x"),
             env("A", "\0"),
             JobSpec { timeout: Some(Duration::ZERO), ..command("true") },
+            JobSpec {
+                start: Some(Start::In(Duration::from_secs(60))),
+                expiry: Some(Expiry::In(Duration::from_secs(60))),
+                ..command("true")
+            },
         ];
         for spec in refused {
             assert!(spec.clone().into_job(&here()).is_err(), "{spec:?}");

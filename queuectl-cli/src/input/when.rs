@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use queuectl_core::{Start, Timestamp, parse_duration};
+use queuectl_core::{Expiry, Start, Timestamp, parse_duration};
 
 use super::Refused;
 
@@ -54,6 +54,16 @@ impl When {
         delay_of_seconds(seconds).map(after)
     }
 
+    /// When a job expires: after a duration, or at a moment to come.
+    pub(crate) fn expiry(&self, text: &str) -> Result<Expiry, Refused> {
+        to_come(self.start(text)?)
+    }
+
+    /// The same as a number: of seconds, as [`start_in_seconds`](When::start_in_seconds) takes it.
+    pub(crate) fn expiry_in_seconds(&self, seconds: f64) -> Result<Expiry, Refused> {
+        to_come(self.start_in_seconds(seconds)?)
+    }
+
     /// A moment that is past, or a duration that is over: `2h` is two hours ago.
     pub(crate) fn past(&self, text: &str) -> Result<Timestamp, Refused> {
         match parse_duration(text) {
@@ -83,6 +93,15 @@ impl When {
 
     fn at(&self, moment: Timestamp) -> Start {
         if moment <= self.now { Start::Now } else { Start::At(moment) }
+    }
+}
+
+/// What is over is more likely a mistake than a job that is meant never to run.
+fn to_come(start: Start) -> Result<Expiry, Refused> {
+    match start {
+        Start::In(time) => Ok(Expiry::In(time)),
+        Start::At(moment) => Ok(Expiry::At(moment)),
+        Start::Now => Err(Refused::new("that is over: the job would never run")),
     }
 }
 
@@ -157,6 +176,16 @@ mod tests {
         ] {
             let refused = berlin().start(text).unwrap_err();
             assert!(refused.sentence.contains("not a") || refused.hint.is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_job_expires_after_a_time_or_at_a_moment_to_come() {
+        let expiry = |text: &str| berlin().expiry(text);
+        assert_eq!(expiry("5m"), Ok(Expiry::In(Duration::from_secs(300))));
+        assert_eq!(expiry("2030-01-31"), Ok(Expiry::At("2030-01-30T23:00:00Z".parse().unwrap())));
+        for over in ["0", "2020-01-01T00:00:00Z"] {
+            assert!(expiry(over).unwrap_err().sentence.contains("never run"), "{over}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Place, seconds};
+use crate::support::{Place, seconds, until};
 
 #[test]
 fn every_form_makes_a_job() {
@@ -263,4 +263,29 @@ fn an_array_of_jobs_is_not_taken_for_a_command() {
     assert_eq!(place.everything(), serde_json::Value::Null);
     // The shell's test begins in the same way.
     place.ok(&["enqueue", "[ -f x ] && date"]);
+}
+
+/// The queue is paused, so that no claim gets to the job: the worker notices by itself.
+#[test]
+fn a_job_that_has_expired_is_cancelled_and_says_so() {
+    let place = Place::new();
+    place.ok(&["queue", "pause", "later"]);
+    place.ok(&["enqueue", "late", "touch ran", "--queue", "later", "--expires", "1ms"]);
+    place.ok(&["enqueue", r#"{"id":"soon","command":"true","expires_at":"2h"}"#]);
+    let soon = place.job("soon");
+    assert_eq!(seconds(&soon["created_at"], &soon["expires_at"]), 7200.0);
+    assert!(place.ok(&["show", "soon"]).contains("expires"), "it is shown");
+    let _worker = place.worker(&[]);
+    until("the job has expired", || place.state("late") == "cancelled");
+    let late = place.job("late");
+    let reason = late["cancel_reason"].as_str().unwrap();
+    assert!(reason.starts_with("expired: not begun by "), "{reason}");
+    assert_eq!(late["attempts"], 0);
+
+    // Whoever runs it again has said that it is worth it.
+    place.ok(&["queue", "resume", "later"]);
+    place.ok(&["retry", "late"]);
+    until("the job has run", || place.state("late") == "completed");
+    assert!(place.job("late")["expires_at"].is_null());
+    assert!(place.dir().join("ran").exists());
 }

@@ -5,13 +5,14 @@ use std::process::Stdio;
 use crate::support::{Place, fields};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 26] = [
+const JOB_FIELDS: [&str; 27] = [
     "argv",
     "attempts",
     "backoff",
     "cancel_reason",
     "command",
     "created_at",
+    "expires_at",
     "finished_at",
     "id",
     "kind",

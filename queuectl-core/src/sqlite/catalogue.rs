@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::{line, row};
+use super::{expiry, line, row};
 use crate::clock::BootId;
 use crate::id::Name;
 use crate::settings::{Setting, Settings};
@@ -117,6 +117,7 @@ impl Catalogue {
 /// the boot id of their worker and are dead by it.
 fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreError> {
     line::after_boot(connection)?;
+    expiry::after_boot(connection)?;
     // By index: among ten million completed jobs there is nothing to look for.
     connection.execute(
         "UPDATE queuectl_job INDEXED BY queuectl_job_notable SET run_boot = NULL

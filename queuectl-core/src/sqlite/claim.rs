@@ -3,6 +3,7 @@
 use rusqlite::{CachedStatement, Row};
 
 use super::catalogue::Lane;
+use super::expiry;
 use super::row;
 use super::transaction::Tx;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
@@ -10,11 +11,19 @@ use crate::job::Claimed;
 use crate::state::{Event, transition};
 use crate::store::{BoxError, ClaimRequest, StoreError};
 
+/// How many jobs that have expired one claim cancels at most, so that it does not hold the lock for long.
+const EXPIRED_MAX: usize = 1_000;
+
+/// What a claim has given.
+#[derive(Default)]
+pub(super) struct Claims {
+    pub(super) claimed: Vec<Claimed>,
+    /// There may be more, behind those that had expired.
+    pub(super) more: bool,
+}
+
 /// Gives the workers of the request what they want, as far as there is.
-pub(super) fn claim(
-    tx: &mut Tx<'_>,
-    request: &ClaimRequest<'_>,
-) -> Result<Vec<Claimed>, StoreError> {
+pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Claims, StoreError> {
     let mut workers = Vec::with_capacity(request.workers.len());
     for &(worker, wanted) in request.workers {
         if wanted > 0 && may_claim(tx, worker)? {
@@ -22,9 +31,8 @@ pub(super) fn claim(
         }
     }
     let wanted: usize = workers.iter().map(|(_, wanted)| wanted).sum();
-    let mut claimed = Vec::new();
     if wanted == 0 {
-        return Ok(claimed);
+        return Ok(Claims::default());
     }
     let served = |lane: &&Lane| {
         !lane.paused && request.kinds.contains(&lane.kind) && request.queues.include(&lane.queue)
@@ -32,17 +40,30 @@ pub(super) fn claim(
     let lanes: Vec<Lane> = tx.catalogue.lanes().iter().filter(served).cloned().collect();
     let mut takers =
         workers.iter().flat_map(|&(worker, wanted)| std::iter::repeat_n(worker, wanted));
-    let next = next_in_line(tx, &lanes, wanted)?;
-    let taken: Vec<_> = next
-        .into_iter()
-        .zip(&mut takers)
-        .map(|(Ready { rank, key, lane }, worker)| Pick { key, rank, lane: &lanes[lane], worker })
-        .collect();
+    let front = front(tx, &lanes, wanted)?;
+    let mut taken = Vec::with_capacity(front.ready.len().min(wanted));
+    let mut expired = Vec::new();
+    for Ready { rank, key, lane, expires } in front.ready {
+        if front.known_to.is_some_and(|last| (rank, key) > last) || taken.len() == wanted {
+            break;
+        }
+        if expires == Expires::Over {
+            expired.push(key);
+        } else if let Some(worker) = takers.next() {
+            let expires = expires == Expires::Later;
+            taken.push(Pick { key, rank, lane: &lanes[lane], worker, expires });
+        }
+    }
+    for key in expired {
+        expiry::expire_one(tx, key)?;
+    }
+    let more = front.known_to.is_some() && taken.len() < wanted;
+    let mut claimed = Vec::new();
     let mut take = Take::prepare(tx)?;
     for run in taken.chunk_by(Pick::is_followed_by) {
         take.run(tx, run, &mut claimed)?;
     }
-    Ok(claimed)
+    Ok(Claims { claimed, more })
 }
 
 /// Whether a worker is registered and not told to stop.
@@ -59,26 +80,59 @@ struct Ready {
     key: JobKey,
     /// The index of its lane.
     lane: usize,
+    expires: Expires,
 }
 
-/// The jobs that come next over all lanes.
-fn next_in_line(tx: &Tx<'_>, lanes: &[Lane], wanted: usize) -> Result<Vec<Ready>, StoreError> {
-    let mut heads =
-        tx.prepare("SELECT rank, key FROM queuectl_ready WHERE lane = ?1 ORDER BY rank, key")?;
-    let mut next = Vec::new();
+/// Whether a job expires.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Expires {
+    Never,
+    Later,
+    Over,
+}
+
+/// The jobs that come next over all lanes, those that have expired among them.
+struct Front {
+    ready: Vec<Ready>,
+    /// The rank and number up to which they are all that there are, if so many have expired that it
+    /// was not looked further.
+    known_to: Option<(i64, JobKey)>,
+}
+
+fn front(tx: &Tx<'_>, lanes: &[Lane], wanted: usize) -> Result<Front, StoreError> {
+    let mut heads = tx.prepare(
+        "SELECT rank, key, expires FROM queuectl_ready WHERE lane = ?1 ORDER BY rank, key",
+    )?;
+    let mut front = Front { ready: Vec::new(), known_to: None };
     for (index, lane) in lanes.iter().enumerate() {
         // The statement is stepped as far as needed; a bound LIMIT would be costlier.
         let mut rows = heads.query([lane.lane])?;
-        for _ in 0..wanted {
+        let (mut found, mut expired) = (0, 0);
+        while found < wanted {
             let Some(row) = rows.next()? else { break };
-            next.push(Ready { rank: row.get(0)?, key: JobKey(row.get(1)?), lane: index });
+            let (rank, key) = (row.get(0)?, JobKey(row.get(1)?));
+            let expires = match row.get(2)? {
+                false => Expires::Never,
+                true if expiry::has_expired(tx, key)? => Expires::Over,
+                true => Expires::Later,
+            };
+            front.ready.push(Ready { rank, key, lane: index, expires });
+            if expires != Expires::Over {
+                found += 1;
+                continue;
+            }
+            expired += 1;
+            if expired == EXPIRED_MAX {
+                let last = front.known_to.unwrap_or((rank, key));
+                front.known_to = Some(last.min((rank, key)));
+                break;
+            }
         }
     }
     if lanes.len() > 1 {
-        next.sort_unstable();
-        next.truncate(wanted);
+        front.ready.sort_unstable();
     }
-    Ok(next)
+    Ok(front)
 }
 
 /// A job that is given to a worker.
@@ -87,6 +141,8 @@ struct Pick<'a> {
     rank: i64,
     lane: &'a Lane,
     worker: WorkerKey,
+    /// It can expire while it waits.
+    expires: bool,
 }
 
 impl Pick<'_> {
@@ -148,7 +204,7 @@ impl<'a> Take<'a> {
         drop(rows);
         self.lease.execute((from, to, first.worker.0, tx.now.as_millis()))?;
         self.leave.execute((first.lane.lane, first.rank, from, to))?;
-        Ok(())
+        run.iter().filter(|pick| pick.expires).try_for_each(|pick| expiry::forget(tx, pick.key))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{OptionalExtension, params};
 
 use super::enqueue::find;
+use super::expiry;
 use super::line;
 use super::row;
 use super::settle;
@@ -53,16 +54,7 @@ fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, St
         )?;
         return Ok(Cancelled::Requested);
     }
-    line::leave(tx, key)?;
-    let lane = tx
-        .prepare(
-            "UPDATE queuectl_job
-             SET state = ?2, run_boot = NULL, cancel_reason = ?3, finished_at = ?4, updated_at = ?4
-             WHERE key = ?1 RETURNING lane",
-        )?
-        .query_row((key.0, row::code(next), reason, tx.now.as_millis()), |row| row.get(0))?;
-    tx.moved(lane, state, next);
-    settle::note_leftovers(tx, key, settle::NOBODY)?;
+    settle::end_waiting(tx, key, state, next, reason)?;
     Ok(Cancelled::Now)
 }
 
@@ -82,10 +74,11 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
     // What was cancelled while it waited for others waits no more: an operator has said "now".
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
     line::leave(tx, key)?;
+    expiry::forget(tx, key)?;
     let lane = tx
         .prepare(
             "UPDATE queuectl_job
-             SET state = ?2, run_boot = NULL, run_at = ?3,
+             SET state = ?2, run_boot = NULL, run_at = ?3, expires_at = NULL, expires_boot = NULL,
                  attempts = iif(?4, 0, attempts), finished_at = NULL, cancel_reason = NULL,
                  result = NULL, progress = iif(?4, NULL, progress), blockers = 0,
                  updated_at = ?3
@@ -160,6 +153,7 @@ fn delete(tx: &mut Tx<'_>, key: JobKey, id: &JobId, state: State) -> Result<(), 
         .collect::<Result<Vec<i64>, _>>()?;
     let reason = format!("job {id}, which it waited for, was deleted");
     for child in dependents {
+        expiry::forget(tx, JobKey(child))?;
         let lane = tx
             .prepare(
                 "UPDATE queuectl_job

@@ -5,12 +5,13 @@ use std::sync::LazyLock;
 use rusqlite::{CachedStatement, OptionalExtension, ToSql};
 
 use super::error::is_duplicate;
+use super::expiry;
 use super::line;
 use super::row;
 use super::transaction::Tx;
 use crate::clock::Timestamp;
 use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey};
-use crate::job::{NewJob, Start};
+use crate::job::{Expiry, NewJob, Start};
 use crate::state::State;
 use crate::store::{Enqueued, StoreError};
 
@@ -53,7 +54,7 @@ static INSERTS: [Insert; 3] = [
 ];
 
 /// The columns that [`NewRow::bind`] gives, in its order.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "key",
     "state",
     "lane",
@@ -63,6 +64,8 @@ const COLUMNS: [&str; 16] = [
     "updated_at",
     "run_at",
     "run_boot",
+    "expires_at",
+    "expires_boot",
     "blockers",
     "name",
     "unique_key",
@@ -98,8 +101,13 @@ impl Adding {
         if let [NewJob { unique_key: Some(unique_key), .. }] = jobs
             && let Some(living) = living(tx, unique_key)?
         {
-            self.added.push(living);
-            return Ok(());
+            if !expiry::has_expired(tx, living.key)? || is_held(tx, living.key)? {
+                self.added.push(living);
+                return Ok(());
+            }
+            // What stands ready may be the very job.
+            self.flush_ready(tx)?;
+            expiry::expire_one(tx, living.key)?;
         }
         statement.clear_bindings();
         let mut rows = Vec::with_capacity(jobs.len());
@@ -131,6 +139,9 @@ impl Adding {
             State::Pending if row.due => self.make_ready(tx, key)?,
             State::Pending => line::make_due(tx, key)?,
             _ => {}
+        }
+        if row.job.expiry.is_some() {
+            expiry::note(tx, key)?;
         }
         for parent in row.parents {
             tx.execute(
@@ -168,6 +179,8 @@ struct NewRow<'a> {
     run_at: Timestamp,
     run_boot: Option<i64>,
     due: bool,
+    expires_at: Option<i64>,
+    expires_boot: Option<i64>,
 }
 
 impl<'a> NewRow<'a> {
@@ -187,7 +200,14 @@ impl<'a> NewRow<'a> {
             State::Blocked if due => Some(0),
             _ => run_boot.filter(|_| !due),
         };
-        Ok(NewRow { job, lane, state, parents, run_at, run_boot, due })
+        let (expires_at, expires_boot) = match job.expiry {
+            None => (None, None),
+            Some(Expiry::In(time)) => {
+                (Some((tx.now + time).as_millis()), Some((tx.boot + time).as_millis()))
+            }
+            Some(Expiry::At(moment)) => (Some(moment.as_millis()), None),
+        };
+        Ok(NewRow { job, lane, state, parents, run_at, run_boot, due, expires_at, expires_boot })
     }
 
     /// Binds the values after so many others. What is not bound is NULL.
@@ -221,6 +241,8 @@ impl<'a> NewRow<'a> {
         next(Some(&tx.now.as_millis()))?;
         next(Some(&self.run_at.as_millis()))?;
         next(self.run_boot.as_ref().map(|at| at as _))?;
+        next(self.expires_at.as_ref().map(|at| at as _))?;
+        next(self.expires_boot.as_ref().map(|at| at as _))?;
         next(Some(&i64::try_from(self.parents.len()).unwrap_or(i64::MAX)))?;
         next(name.as_ref().map(|name| name as _))?;
         next(job.unique_key.as_ref().map(|key| key as _))?;
@@ -264,6 +286,11 @@ fn living(tx: &Tx<'_>, unique_key: &str) -> Result<Option<Enqueued>, StoreError>
         })
         .optional()?;
     Ok(living)
+}
+
+/// Whether a worker holds a job.
+fn is_held(tx: &Tx<'_>, key: JobKey) -> Result<bool, StoreError> {
+    Ok(tx.prepare("SELECT 1 FROM queuectl_lease WHERE key = ?1")?.exists([key.0])?)
 }
 
 /// The jobs that this one has to wait for: those of its `after` that have not completed.

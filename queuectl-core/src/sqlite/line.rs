@@ -15,8 +15,9 @@ use crate::store::StoreError;
 /// Jobs with consecutive numbers can be claimed from now on.
 pub(super) fn make_ready(tx: &Tx<'_>, first: JobKey, last: JobKey) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO queuectl_ready (lane, rank, key)
-         SELECT lane, -priority, key FROM queuectl_job WHERE key BETWEEN ?1 AND ?2",
+        "INSERT INTO queuectl_ready (lane, rank, key, expires)
+         SELECT lane, -priority, key, expires_at IS NOT NULL
+         FROM queuectl_job WHERE key BETWEEN ?1 AND ?2",
         (first.0, last.0),
     )?;
     Ok(())

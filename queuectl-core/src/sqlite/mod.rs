@@ -12,6 +12,7 @@ mod combine;
 mod command;
 mod enqueue;
 mod error;
+mod expiry;
 mod gate;
 mod lane;
 mod lease;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use self::claim::Claims;
 use self::combine::Combiner;
 use self::lease::Process;
 use self::lifelock::{LifeLock, LifeLocks};
@@ -216,7 +218,9 @@ impl Store for SqliteStore {
                 return Ok(Exchanged { refused, ..Exchanged::default() });
             };
             let next_due = line::promote(tx)?;
-            Ok(Exchanged { refused, claimed: claim::claim(tx, request)?, next_due })
+            let Claims { claimed, more } = claim::claim(tx, request)?;
+            let next_due = if more { Some(Duration::ZERO) } else { next_due };
+            Ok(Exchanged { refused, claimed, next_due })
         })?;
         if !settle.is_empty()
             && let Some(life) = self.life().as_mut()
@@ -332,6 +336,15 @@ impl Store for SqliteStore {
         let (pruned, next) = self.combiner.borrowed(|tx| command::prune(tx, from))?;
         self.prune_from.store(next, Ordering::Relaxed);
         Ok(pruned)
+    }
+
+    fn expire(&self) -> Result<u64, StoreError> {
+        let (now, boot, boot_id) = (self.clock.now(), self.clock.boot(), self.clock.boot_id());
+        // A look first: where nothing expires, nobody writes every second.
+        if !self.read(|connection| expiry::is_due(connection, now, boot, boot_id.as_str()))? {
+            return Ok(0);
+        }
+        self.combiner.borrowed(expiry::expire)
     }
 
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
@@ -452,7 +465,7 @@ mod tests {
         let added = store.enqueue(&[NewJob::new("k", &()).unwrap()]).unwrap();
         store.cancel(&[added[0].id.clone()], "not wanted").unwrap();
         let another = Connection::open(store.path()).unwrap();
-        another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1)", []).unwrap();
+        another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1, 0)", []).unwrap();
         let lease = Duration::from_secs(10);
         let workers = store.register(&Registration { workers: 1, lease, log: None }).unwrap();
         let request = ClaimRequest {

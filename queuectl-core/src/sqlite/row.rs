@@ -99,7 +99,8 @@ pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state
      max_attempts, lease.worker, created_at, \
      max(updated_at, ifnull(lease.started_at, updated_at)) AS updated_now, run_at, \
      ifnull(lease.started_at, job.started_at), finished_at, name, unique_key, timeout_ms, backoff, \
-     tags, ifnull(lease.cancel_reason, job.cancel_reason), last_error, result, progress, payload \
+     tags, ifnull(lease.cancel_reason, job.cancel_reason), last_error, result, progress, payload, \
+     expires_at \
      FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
 /// A whole job from [`JOB`], but for the jobs it waits for.
@@ -136,6 +137,7 @@ pub(super) fn job(
         result: row.get::<_, Option<String>>(20)?.map(Json::from_store),
         progress: row.get::<_, Option<String>>(21)?.map(Json::from_store),
         payload: json(row, 22)?,
+        expires_at: optional_timestamp(row, 23)?,
     })
 }
 

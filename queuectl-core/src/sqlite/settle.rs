@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::expiry;
 use super::line;
 use super::row;
 use super::transaction::Tx;
@@ -171,13 +172,15 @@ struct Held {
     /// Why it is to be cancelled, if it is.
     cancel_reason: Option<String>,
     last_error: Option<String>,
+    /// It can expire while it waits.
+    expires: bool,
 }
 
 fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreError> {
     let held = tx
         .prepare(
             "SELECT lease.lane, lease.worker, attempts + 1, max_attempts, lease.started_at, lost_from,
-                    lease.cancel_reason, last_error
+                    lease.cancel_reason, last_error, expires_at IS NOT NULL
              FROM queuectl_lease AS lease CROSS JOIN queuectl_job AS job USING (key)
              WHERE lease.key = ?1 AND lease.token = ?2",
         )?
@@ -191,6 +194,7 @@ fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreE
                 lost_from: row.get::<_, Option<i64>>(5)?.map(Token),
                 cancel_reason: row.get(6)?,
                 last_error: row.get(7)?,
+                expires: row.get(8)?,
             })
         })
         .optional()?;
@@ -348,6 +352,9 @@ fn finish(
         true => line::make_due(tx, lease.key)?,
         false => line::make_ready(tx, lease.key, lease.key)?,
     }
+    if held.expires && !state.is_terminal() {
+        expiry::note(tx, lease.key)?;
+    }
     tx.moved(held.lane, State::Processing, state);
     if state.is_terminal() && leftovers {
         note_leftovers(tx, lease.key, NOBODY)?;
@@ -357,6 +364,28 @@ fn finish(
         record(tx, &attempt, held.worker, report)?;
     }
     Ok(state)
+}
+
+/// Cancels a job that nobody holds: from the `state` in which it waits to the `next`, which the table of
+/// transitions has given.
+pub(super) fn end_waiting(
+    tx: &mut Tx<'_>,
+    key: JobKey,
+    state: State,
+    next: State,
+    reason: &str,
+) -> Result<(), StoreError> {
+    line::leave(tx, key)?;
+    expiry::forget(tx, key)?;
+    let lane = tx
+        .prepare(
+            "UPDATE queuectl_job
+             SET state = ?2, run_boot = NULL, cancel_reason = ?3, finished_at = ?4, updated_at = ?4
+             WHERE key = ?1 RETURNING lane",
+        )?
+        .query_row((key.0, row::code(next), reason, tx.now.as_millis()), |row| row.get(0))?;
+    tx.moved(lane, state, next);
+    note_leftovers(tx, key, NOBODY)
 }
 
 /// Nobody will claim a job that has ended, so nobody would hear of what its attempts have left. It is

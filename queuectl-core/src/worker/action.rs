@@ -27,6 +27,8 @@ pub enum Action {
     Orders(Vec<WorkerKey>),
     /// Free the jobs of dead workers: [`Steps::rescued`].
     Rescue,
+    /// Cancel jobs that have expired: [`Steps::expired`].
+    Expire,
     /// Delete what has outlived its retention: [`Steps::pruned`].
     Prune,
     /// Find out what is held, after a call of unknown outcome: [`Steps::reconciled`].

@@ -72,6 +72,7 @@ pub struct Steps {
     tell: Vec<Notice>,
     recall: bool,
     reconcile: bool,
+    expire: bool,
     prune: bool,
     count: bool,
 
@@ -112,6 +113,7 @@ impl Steps {
             tell: Vec::new(),
             recall: false,
             reconcile: false,
+            expire: false,
             prune: false,
             count: false,
             held_back: false,
@@ -184,8 +186,12 @@ impl Steps {
             self.ticked_at = Some(now);
             self.hungry = true;
             self.changed = true;
+            self.expire = true;
             self.prune = true;
             return Some(Action::Rescue);
+        }
+        if std::mem::take(&mut self.expire) && self.stop.is_none() {
+            return Some(Action::Expire);
         }
         if std::mem::take(&mut self.prune) {
             let Settings { retention_completed, retention_dead, .. } = self.settings;
@@ -397,6 +403,11 @@ impl Steps {
         if let Some(rescued) = self.answered(Call::Rescue, now, answer) {
             self.tell.extend(rescued.into_iter().map(Notice::Rescued));
         }
+    }
+
+    /// The answer to [`Action::Expire`].
+    pub fn expired(&mut self, now: BootTime, answer: Result<u64, StoreError>) {
+        self.answered(Call::Expire, now, answer);
     }
 
     /// The answer to [`Action::Prune`].

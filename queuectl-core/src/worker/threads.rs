@@ -380,6 +380,10 @@ impl Stepper {
                 }
                 self.steps.rescued(now(), answer);
             }
+            Action::Expire => {
+                let answer = store.expire();
+                self.steps.expired(now(), answer);
+            }
             Action::Prune => {
                 let answer = store.prune();
                 self.steps.pruned(now(), answer);

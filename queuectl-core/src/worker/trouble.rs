@@ -20,6 +20,7 @@ pub(super) enum Call {
     Renew,
     Orders,
     Rescue,
+    Expire,
     Prune,
     Note,
     Count,

@@ -119,6 +119,28 @@ macro_rules! conformance_cases {
                 enqueuers_side_by_side_lose_nothing
                 what_was_acknowledged_is_there_after_reopening
             }
+            expiry: {
+                an_expiry_is_kept_with_the_job
+                a_job_that_has_expired_is_not_claimed
+                a_job_is_claimed_until_the_moment_before
+                a_claim_gives_the_next_instead
+                what_has_expired_is_cancelled_without_a_claim
+                what_does_not_expire_is_left_alone
+                a_job_that_runs_when_it_expires_goes_on
+                a_retry_that_would_come_later_does_not_come
+                what_comes_back_too_late_is_not_run_again
+                what_an_expired_job_has_left_is_told
+                a_step_of_the_wall_clock_does_not_move_a_relative_expiry
+                a_moment_of_expiry_follows_the_wall_clock
+                after_a_restart_a_relative_expiry_is_when_it_was_expected
+                a_retry_by_hand_takes_the_expiry_away
+                who_waits_for_an_expired_job_sees_a_cancelled_one
+                a_job_that_has_expired_does_not_answer_for_its_unique_key
+                a_refused_batch_leaves_an_expired_job_as_it_was
+                many_that_have_expired_do_not_hold_up_the_others
+                many_that_have_expired_are_cancelled_in_the_end
+                each_expires_once_however_many_look
+            }
             lease: {
                 worker_keys_are_never_used_twice
                 registered_workers_are_shown

@@ -20,6 +20,7 @@ pub mod claim;
 pub mod commands;
 pub mod dependencies;
 pub mod enqueue;
+pub mod expiry;
 pub mod lease;
 pub mod races;
 pub mod reading;

@@ -98,6 +98,7 @@ pub(super) fn job(name: &str, key: i64, state: State, token: i64, attempts: u32)
         state,
         priority: 0,
         run_at: epoch,
+        expires_at: None,
         created_at: epoch,
         updated_at: epoch,
         started_at: None,

@@ -11,6 +11,8 @@ use super::data::{Data, Due, Now, Record, wrong_state};
 
 /// How many jobs one prune deletes at most.
 const PRUNE_LEN_MAX: usize = 1000;
+/// How many jobs one call cancels at most because they have expired.
+const EXPIRE_LEN_MAX: usize = 1000;
 
 impl Data {
     pub(super) fn cancel(
@@ -109,6 +111,27 @@ impl Data {
         Ok(keys.len() as u64)
     }
 
+    pub(super) fn expire(&mut self, now: &Now) -> Result<u64, StoreError> {
+        let expired: Vec<JobKey> = self
+            .jobs
+            .values()
+            .filter(|record| record.has_expired(now))
+            .map(|record| record.job.key)
+            .take(EXPIRE_LEN_MAX)
+            .collect();
+        expired.iter().try_for_each(|key| self.expire_one(*key, now))?;
+        Ok(expired.len() as u64)
+    }
+
+    /// Cancels a job that has expired.
+    pub(super) fn expire_one(&mut self, key: JobKey, now: &Now) -> Result<(), StoreError> {
+        if let Some(record) = self.jobs.get_mut(&key) {
+            record.expire(now)?;
+        }
+        self.note_leftovers(key, None);
+        Ok(())
+    }
+
     /// Deletes jobs. What waits for one of them would wait for ever, and is cancelled.
     fn delete(&mut self, keys: &[JobKey], now: &Now) -> Result<(), StoreError> {
         for key in distinct(keys) {
@@ -160,6 +183,7 @@ impl Record {
         }
         self.job.run_at = now.wall;
         self.due = Due::Reached;
+        (self.job.expires_at, self.expiry) = (None, None);
         self.happen(Event::Retry, now)
     }
 }

@@ -44,11 +44,13 @@ pub(super) struct Data {
 }
 
 /// A job and what its public record does not say.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     /// The public record; `waits_for` is left empty in it.
     pub(super) job: Job,
     pub(super) due: Due,
+    /// When it expires, if nobody holds it then.
+    pub(super) expiry: Option<Due>,
     /// The parents that have not completed. Empty unless the job is blocked.
     pub(super) parents: BTreeSet<JobKey>,
     /// Every attempt; the last is the running one while the job is processing.
@@ -59,16 +61,29 @@ pub(super) struct Record {
     pub(super) begun: Option<Token>,
 }
 
-/// When a pending or failed job may be claimed.
-#[derive(Debug)]
+/// When a pending or failed job may be claimed, or a waiting one expires.
+#[derive(Debug, Clone)]
 pub(super) enum Due {
     /// It may. This is never taken back, wherever the clocks go.
     Reached,
-    /// When the wall clock shows the job's `run_at`.
+    /// When the wall clock shows the job's `run_at`, or `expires_at`.
     AtWall,
     /// When the boot clock shows this. Under another boot id it means nothing; what is left then is
-    /// the wall time at which it was expected, the job's `run_at`.
+    /// the wall time at which it was expected.
     AtBoot(BootTime, BootId),
+}
+
+impl Due {
+    /// How long it is until then; `None` if it is over. What is left of a reading of another boot is
+    /// the `moment` at which it was expected.
+    fn wait(&self, moment: Timestamp, now: &Now) -> Option<Duration> {
+        let wait = match self {
+            Due::Reached => Duration::ZERO,
+            Due::AtBoot(at, boot_id) if *boot_id == now.boot_id => at.since(now.boot),
+            Due::AtBoot(..) | Due::AtWall => moment.since(now.wall),
+        };
+        (!wait.is_zero()).then_some(wait)
+    }
 }
 
 /// A registered worker. One that is declared lost is removed; its key is never given again.
@@ -142,12 +157,21 @@ impl Record {
 
     /// How long the job still has to wait; `None` if it is due.
     pub(super) fn wait(&self, now: &Now) -> Option<Duration> {
-        let wait = match &self.due {
-            Due::Reached => Duration::ZERO,
-            Due::AtBoot(at, boot_id) if *boot_id == now.boot_id => at.since(now.boot),
-            Due::AtBoot(..) | Due::AtWall => self.job.run_at.since(now.wall),
-        };
-        (!wait.is_zero()).then_some(wait)
+        self.due.wait(self.job.run_at, now)
+    }
+
+    /// Whether the job is not worth running any more. While it is held that does not matter.
+    pub(super) fn has_expired(&self, now: &Now) -> bool {
+        let waits = matches!(self.job.state, State::Pending | State::Blocked | State::Failed);
+        let expiry = self.expiry.as_ref().zip(self.job.expires_at);
+        waits && expiry.is_some_and(|(expiry, moment)| expiry.wait(moment, now).is_none())
+    }
+
+    /// Cancels the job, which has expired.
+    pub(super) fn expire(&mut self, now: &Now) -> Result<(), StoreError> {
+        let moment = self.job.expires_at.unwrap_or(Timestamp::MAX);
+        self.job.cancel_reason = Some(format!("expired: not begun by {moment}"));
+        self.happen(Event::Expire, now)
     }
 
     /// If the job is due, it stays so.

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use queuectl_core::store::Enqueued;
+use queuectl_core::store::{Enqueued, Rescued};
 use queuectl_core::{
-    BATCH_LEN_MAX, CHOSEN_KEY_MAX, Job, JobId, JobKey, NewJob, Start, State, StoreError, Token,
+    BATCH_LEN_MAX, CHOSEN_KEY_MAX, Expiry, Job, JobId, JobKey, NewJob, Start, State, StoreError,
+    Token,
 };
 
 use super::data::{Data, Due, Now, Record};
+
+/// A job as it was before a call that may still fail, and what it had left.
+struct Before {
+    record: Record,
+    left: Option<(Rescued, Option<String>)>,
+}
 
 impl Data {
     pub(super) fn enqueue(
@@ -20,10 +27,12 @@ impl Data {
         }
         let last_key = self.last_key;
         let mut added: Vec<Enqueued> = Vec::with_capacity(jobs.len());
+        let mut before = Vec::new();
         for job in jobs {
-            match self.enqueue_one(job, now) {
+            match self.enqueue_one(job, &mut before, now) {
                 Ok(one) => added.push(one),
                 Err(error) => {
+                    before.into_iter().rev().for_each(|before| self.put_back(before));
                     for undone in added.iter().filter(|one| one.created) {
                         self.remove(undone.key);
                     }
@@ -38,12 +47,23 @@ impl Data {
         Ok(added)
     }
 
-    fn enqueue_one(&mut self, new: &NewJob, now: &Now) -> Result<Enqueued, StoreError> {
+    /// What was there before this job changes it is added to `before`.
+    fn enqueue_one(
+        &mut self,
+        new: &NewJob,
+        before: &mut Vec<Before>,
+        now: &Now,
+    ) -> Result<Enqueued, StoreError> {
         // Before the id is looked at: a call that is repeated because its outcome is unknown may
         // have both, and is answered with the job that it made.
         let living = new.unique_key.as_deref().and_then(|key| self.living(key));
         if let Some(living) = living {
-            return Ok(Enqueued { id: living.id.clone(), key: living.key, created: false });
+            let answer = Enqueued { id: living.id.clone(), key: living.key, created: false };
+            if !self.jobs[&answer.key].has_expired(now) {
+                return Ok(answer);
+            }
+            before.push(self.before(answer.key));
+            self.expire_one(answer.key, now)?;
         }
         let (key, id) = self.identify(new)?;
         let record = self.record(new, key, id.clone(), now)?;
@@ -53,6 +73,19 @@ impl Data {
         self.jobs.insert(key, record);
         self.last_key = self.last_key.max(key.0);
         Ok(Enqueued { id, key, created: true })
+    }
+
+    fn before(&self, key: JobKey) -> Before {
+        let record = self.jobs[&key].clone();
+        let left = self.leftovers.get(&record.lease()).cloned();
+        Before { record, left }
+    }
+
+    fn put_back(&mut self, Before { record, left }: Before) {
+        let lease = record.lease();
+        self.leftovers.remove(&lease);
+        self.leftovers.extend(left.map(|left| (lease, left)));
+        self.jobs.insert(record.job.key, record);
     }
 
     /// The number and the id of a new job.
@@ -90,6 +123,7 @@ impl Data {
             state: if parents.is_empty() { State::Pending } else { State::Blocked },
             priority: new.priority,
             run_at: now.wall,
+            expires_at: None,
             created_at: now.wall,
             updated_at: now.wall,
             started_at: None,
@@ -111,6 +145,7 @@ impl Data {
         let mut record = Record {
             job,
             due: Due::Reached,
+            expiry: None,
             parents,
             attempts: Vec::new(),
             lost_from: None,
@@ -124,6 +159,17 @@ impl Data {
                 if moment > now.wall {
                     record.due = Due::AtWall;
                 }
+            }
+        }
+        match new.expiry {
+            None => {}
+            Some(Expiry::In(time)) => {
+                record.job.expires_at = Some(now.wall + time);
+                record.expiry = Some(Due::AtBoot(now.boot + time, now.boot_id.clone()));
+            }
+            Some(Expiry::At(moment)) => {
+                record.job.expires_at = Some(moment);
+                record.expiry = Some(Due::AtWall);
             }
         }
         Ok(record)

@@ -136,10 +136,14 @@ impl Data {
             .map(|job| (Reverse(job.priority), job.key))
             .collect();
         fitting.sort_unstable();
-        fitting.truncate(wanted);
-        let mut claimed = Vec::with_capacity(fitting.len());
+        let mut claimed = Vec::new();
         for (_, key) in fitting {
-            if let Some(record) = self.jobs.get_mut(&key) {
+            if claimed.len() == wanted {
+                break;
+            }
+            if self.jobs[&key].has_expired(now) {
+                self.expire_one(key, now)?;
+            } else if let Some(record) = self.jobs.get_mut(&key) {
                 claimed.push(record.claim(worker, now)?);
             }
         }

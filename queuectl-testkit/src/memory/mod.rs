@@ -226,6 +226,10 @@ impl Store for MemoryStore {
         self.write(|data, now| data.prune(now))
     }
 
+    fn expire(&self) -> Result<u64, StoreError> {
+        self.write(|data, now| data.expire(now))
+    }
+
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
         self.write(|data, _| {
             data.pause(queue, paused);

@@ -13,7 +13,7 @@ use proptest_state_machine::ReferenceStateMachine;
 use queuectl_core::store::StopMode;
 use queuectl_core::{Setting, State};
 
-use super::step::{Claim, End, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
+use super::step::{Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
 use super::world::{Abilities, World};
 
 /// The stories that there are.
@@ -40,6 +40,7 @@ impl ReferenceStateMachine for Stories {
             (2, (who(), named()).prop_map(|(who, jobs)| Step::Retry(who, jobs)).boxed()),
             (2, (who(), named()).prop_map(|(who, jobs)| Step::Purge(who, jobs)).boxed()),
             (4, who().prop_map(Step::Prune).boxed()),
+            (4, who().prop_map(Step::Expire).boxed()),
             (4, change()),
             (
                 3,
@@ -232,6 +233,8 @@ fn enqueue(world: &World) -> BoxedStrategy<Step> {
         1 => some_time().prop_map(Start::In),
         1 => (-5_000..20_000i64).prop_map(Start::At),
     ];
+    let expiry =
+        prop_oneof![some_time().prop_map(Expiry::In), (-2_000..20_000i64).prop_map(Expiry::At),];
     let id = prop_oneof![
         6 => Just(Id::Auto),
         6 => Just(Id::Own),
@@ -244,7 +247,7 @@ fn enqueue(world: &World) -> BoxedStrategy<Step> {
         -1..=1i16,
         prop::option::weighted(0.75, 0..3u32),
         prop::option::weighted(0.25, 0..3u8),
-        start,
+        (start, prop::option::weighted(0.2, expiry)),
         prop_oneof![
             3 => Just(Vec::new()),
             1 => prop::collection::vec(parent, 1..=2),
@@ -253,8 +256,8 @@ fn enqueue(world: &World) -> BoxedStrategy<Step> {
     (who(), prop::collection::vec(job, 1..=3))
         .prop_map(move |(who, jobs)| {
             let jobs = (first..).zip(jobs).map(|(job, parts)| {
-                let (id, queue, kind, priority, retries, unique, start, after) = parts;
-                New { job, id, queue, kind, priority, retries, unique, start, after }
+                let (id, queue, kind, priority, retries, unique, (start, expiry), after) = parts;
+                New { job, id, queue, kind, priority, retries, unique, start, expiry, after }
             });
             Step::Enqueue(who, jobs.collect())
         })

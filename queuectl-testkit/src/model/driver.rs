@@ -14,7 +14,7 @@ use queuectl_core::{
 use super::seen::{
     Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenJob, SeenRescue, SeenWorker,
 };
-use super::step::{Claim, End, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
+use super::step::{Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
 use super::work::SAID;
 use super::world::Abilities;
 use crate::conformance::Fixture;
@@ -113,6 +113,7 @@ impl Driver {
             Step::Retry(who, jobs) => self.store(*who).retry(&self.ids(jobs))?,
             Step::Purge(who, jobs) => self.store(*who).purge(&self.ids(jobs))?,
             Step::Prune(who) => return Ok(Answer::Pruned(self.store(*who).prune()?)),
+            Step::Expire(who) => return Ok(Answer::Expired(self.store(*who).expire()?)),
             Step::Pause(who, queue, paused) => {
                 self.store(*who).pause(&text(QUEUES[*queue]), *paused)?;
             }
@@ -183,6 +184,13 @@ impl Driver {
                 queuectl_core::Start::At(Timestamp::from_millis(moment))
             }
         };
+        job.expiry = new.expiry.map(|expiry| match expiry {
+            Expiry::In(time) => queuectl_core::Expiry::In(time),
+            Expiry::At(step) => {
+                let moment = self.clock.now().as_millis() + step;
+                queuectl_core::Expiry::At(Timestamp::from_millis(moment))
+            }
+        });
         job
     }
 
@@ -396,6 +404,7 @@ impl Driver {
             token: job.token.0,
             worker: job.worker.map(|key| self.worker_of(key)),
             run_at: job.run_at.as_millis(),
+            expires_at: job.expires_at.map(Timestamp::as_millis),
             created_at: job.created_at.as_millis(),
             started_at: job.started_at.map(Timestamp::as_millis),
             finished_at: job.finished_at.map(Timestamp::as_millis),
@@ -441,6 +450,7 @@ fn reason(text: &str) -> Reason {
         Some(number) => Reason::Asked(number),
         None if text == SAID => Reason::Said,
         None if text.ends_with("was deleted") => Reason::ParentDeleted,
+        None if text.starts_with("expired") => Reason::Expired,
         None => Reason::Unknown,
     }
 }

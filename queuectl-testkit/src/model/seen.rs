@@ -26,6 +26,7 @@ pub(super) enum Answer {
     Rescued(Vec<SeenRescue>),
     Cancelled(Vec<Cancelled>),
     Pruned(u64),
+    Expired(u64),
     /// Leases that are not held.
     NotHeld(Vec<Name>),
     /// It was refused, for any one of these reasons: in which order a call looks at its jobs is the
@@ -63,6 +64,8 @@ pub(super) enum Reason {
     Asked(u8),
     /// What it waited for was deleted.
     ParentDeleted,
+    /// It was not begun in time.
+    Expired,
     /// Its handler said so.
     Said,
     /// None of these.
@@ -138,6 +141,7 @@ pub(super) struct SeenJob {
     pub(super) token: i64,
     pub(super) worker: Option<u32>,
     pub(super) run_at: i64,
+    pub(super) expires_at: Option<i64>,
     pub(super) created_at: i64,
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,

@@ -49,6 +49,8 @@ pub(super) enum Step {
     Purge(Who, Vec<u32>),
     /// Delete what was kept for long enough.
     Prune(Who),
+    /// Cancel what has expired.
+    Expire(Who),
     /// Pause or resume a queue.
     Pause(Who, usize, bool),
     /// Tell workers to stop.
@@ -104,6 +106,8 @@ pub(super) struct New {
     pub(super) unique: Option<u8>,
     /// When it may run.
     pub(super) start: Start,
+    /// When it expires.
+    pub(super) expiry: Option<Expiry>,
     /// What it waits for.
     pub(super) after: Vec<u32>,
 }
@@ -124,6 +128,15 @@ pub(super) enum Id {
 pub(super) enum Start {
     /// At once.
     Now,
+    /// After so long.
+    In(Duration),
+    /// At a moment, so many milliseconds from now by the wall clock.
+    At(i64),
+}
+
+/// When a new job expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
     /// After so long.
     In(Duration),
     /// At a moment, so many milliseconds from now by the wall clock.
@@ -206,6 +219,7 @@ impl fmt::Display for Step {
             Step::Retry(who, jobs) => write!(f, "{}retry {}", by(who), list("job", jobs)),
             Step::Purge(who, jobs) => write!(f, "{}purge {}", by(who), list("job", jobs)),
             Step::Prune(who) => write!(f, "{}prune", by(who)),
+            Step::Expire(who) => write!(f, "{}expire", by(who)),
             Step::Pause(who, queue, paused) => {
                 let what = if *paused { "pause" } else { "resume" };
                 write!(f, "{}{what} {}", by(who), QUEUES[*queue])
@@ -261,6 +275,11 @@ impl fmt::Display for New {
             Start::Now => {}
             Start::In(delay) => write!(f, ", in {delay:?}")?,
             Start::At(millis) => write!(f, ", at {millis} ms from now")?,
+        }
+        match self.expiry {
+            None => {}
+            Some(Expiry::In(time)) => write!(f, ", expires in {time:?}")?,
+            Some(Expiry::At(millis)) => write!(f, ", expires {millis} ms from now")?,
         }
         if !self.after.is_empty() {
             write!(f, ", after {}", list("job", &self.after))?;

@@ -141,9 +141,16 @@ impl World {
             .map(|(number, job)| (Reverse(job.priority), *number))
             .collect();
         fitting.sort_unstable();
-        fitting.truncate(wanted);
         let mut claimed = Vec::new();
         for (_, number) in fitting {
+            if claimed.len() == wanted {
+                break;
+            }
+            if self.has_expired(&self.jobs[&number]) {
+                self.events.insert("a job that had expired when its turn came");
+                self.expire_one(number);
+                continue;
+            }
             if let Some(job) = self.jobs.get_mut(&number) {
                 claimed.push(job.claim(number, worker, self.wall));
                 let lives = self.workers.get(&worker).is_some_and(|worker| !worker.gone);

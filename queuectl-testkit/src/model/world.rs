@@ -11,7 +11,7 @@ use queuectl_core::store::StopMode;
 use queuectl_core::{Cause, Setting, Settings, State};
 
 use super::seen::{Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenRescue, SeenWorker};
-use super::step::{Id, Name, New, Start, Step, Verdict, Who};
+use super::step::{Expiry, Id, Name, New, Start, Step, Verdict, Who};
 
 /// What the store on trial can do.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,8 @@ pub(super) struct Job {
     pub(super) created_at: i64,
     pub(super) run_at: i64,
     pub(super) due: Due,
+    /// The moment by the wall clock, and when that is.
+    pub(super) expiry: Option<(i64, Due)>,
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) waits_for: BTreeSet<u32>,
@@ -160,6 +162,7 @@ impl World {
             Step::Retry(_, jobs) => self.retry(jobs),
             Step::Purge(_, jobs) => self.purge(jobs),
             Step::Prune(_) => self.prune(),
+            Step::Expire(_) => self.expire(),
             Step::Pause(_, queue, paused) => {
                 self.queues.insert(*queue, *paused);
                 Answer::Done
@@ -220,12 +223,31 @@ impl World {
 
     /// How long a job still waits; `None` if it is due.
     pub(super) fn wait(&self, job: &Job) -> Option<i64> {
-        let left = match job.due {
+        self.until(job.run_at, job.due)
+    }
+
+    fn until(&self, moment: i64, due: Due) -> Option<i64> {
+        let left = match due {
             Due::Reached => 0,
             Due::AtBoot(at, boots) if boots == self.boots => at - self.boot,
-            Due::AtBoot(..) | Due::AtWall => job.run_at - self.wall,
+            Due::AtBoot(..) | Due::AtWall => moment - self.wall,
         };
         (left > 0).then_some(left)
+    }
+
+    /// Whether a job that waits is not to be run any more.
+    pub(super) fn has_expired(&self, job: &Job) -> bool {
+        let waits = matches!(job.state, State::Pending | State::Blocked | State::Failed);
+        waits && job.expiry.is_some_and(|(moment, due)| self.until(moment, due).is_none())
+    }
+
+    pub(super) fn expire_one(&mut self, number: u32) {
+        let wall = self.wall;
+        if let Some(job) = self.jobs.get_mut(&number) {
+            job.reason = Some(Reason::Expired);
+            job.end(State::Cancelled, wall);
+        }
+        self.note_left(number);
     }
 
     pub(super) fn delayed(&self, delay: Duration) -> (i64, Due) {
@@ -267,7 +289,11 @@ impl World {
     }
 
     fn add(&mut self, new: &New) -> Result<(u32, bool), Vec<Refusal>> {
-        if let Some(living) = self.living(new.unique, None) {
+        let living = self.living(new.unique, None);
+        if let Some(late) = living.filter(|living| self.has_expired(&self.jobs[living])) {
+            self.events.insert("a key of a job that had expired");
+            self.expire_one(late);
+        } else if let Some(living) = living {
             self.events.insert("a unique key that lives");
             return Ok((living, false));
         }
@@ -303,6 +329,13 @@ impl World {
             Start::At(step) if step <= 0 => (self.wall + step, Due::Reached),
             Start::At(step) => (self.wall + step, Due::AtWall),
         };
+        let expiry = new.expiry.map(|expiry| match expiry {
+            Expiry::In(time) => {
+                let time = millis(time);
+                (self.wall + time, Due::AtBoot(self.boot + time, self.boots))
+            }
+            Expiry::At(step) => (self.wall + step, Due::AtWall),
+        });
         let job = Job {
             id,
             queue: new.queue,
@@ -316,6 +349,7 @@ impl World {
             created_at: self.wall,
             run_at,
             due,
+            expiry,
             started_at: None,
             finished_at: None,
             waits_for,
@@ -395,7 +429,7 @@ impl World {
                     (job.reason, job.result, job.progress) = (None, None, None);
                 }
                 job.end(State::Pending, wall);
-                (job.run_at, job.due) = (wall, Due::Reached);
+                (job.run_at, job.due, job.expiry) = (wall, Due::Reached, None);
             }
         }
         Answer::Done
@@ -431,6 +465,24 @@ impl World {
             self.events.insert("a pruned job");
         }
         Answer::Pruned(outlived.len() as u64)
+    }
+
+    fn expire(&mut self) -> Answer {
+        let late: Vec<u32> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| self.has_expired(job))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &late {
+            self.events.insert(match self.jobs[number].state {
+                State::Blocked => "a blocked job that expired",
+                State::Failed => "a retry that came too late",
+                _ => "a job that expired",
+            });
+            self.expire_one(*number);
+        }
+        Answer::Expired(late.len() as u64)
     }
 
     /// What waits for a job that is deleted would wait for ever.
@@ -519,6 +571,7 @@ impl Job {
             token: self.token,
             worker: self.worker,
             run_at: self.run_at,
+            expires_at: self.expiry.map(|(moment, _)| moment),
             created_at: self.created_at,
             started_at: self.started_at,
             finished_at: self.finished_at,

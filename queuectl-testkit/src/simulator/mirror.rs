@@ -213,6 +213,10 @@ impl Mirror {
         Ok(pruned[0])
     }
 
+    pub(super) fn expire(&self, by: &Handle) -> Answer<u64> {
+        Ok(same("expired", by.real.expire()?, by.model.expire()?))
+    }
+
     pub(super) fn pause(&self, by: &Handle, queue: &Name, paused: bool) -> Answer<()> {
         by.real.pause(queue, paused)?;
         by.model.pause(queue, paused)

@@ -171,6 +171,11 @@ impl Operators {
             1 => new = new.run_at(env.wall() + env.dice.time(20_000)),
             _ => {}
         }
+        match env.dice.roll(12) {
+            0 => new = new.expires_in(env.dice.time(20_000)),
+            1 => new = new.expires_at(env.wall() + env.dice.time(20_000)),
+            _ => {}
+        }
         for _ in 0..env.dice.roll(8).saturating_sub(5) {
             new = new.after(self.some_id(env));
         }

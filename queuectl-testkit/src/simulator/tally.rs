@@ -23,6 +23,7 @@ const WANTED: &[&str] = &[
     "a job claimed after those it waited for",
     "a job cancelled while it ran",
     "a job died of lost leases",
+    "a job expired",
     "a job given back because it did not begin",
     "a late settlement refused",
     "a living worker declared lost",

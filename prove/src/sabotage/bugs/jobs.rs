@@ -184,8 +184,7 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                r#"        next.sort_unstable();
-"#,
+                "        front.ready.sort_unstable();",
                 "",
             ),
         ],
@@ -340,16 +339,9 @@ pub(super) fn enqueue_looking(
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/command.rs",
-                r#"    line::leave(tx, key)?;
-    let lane = tx
-        .prepare(
-            "UPDATE queuectl_job
-             SET state = ?2, run_boot = NULL, cancel"#,
-                r#"    let lane = tx
-        .prepare(
-            "UPDATE queuectl_job
-             SET state = ?2, run_boot = NULL, cancel"#,
+                "queuectl-core/src/sqlite/settle.rs",
+                "    line::leave(tx, key)?;\n",
+                "",
             ),
         ],
     },
@@ -424,6 +416,44 @@ pub(super) fn enqueue_looking(
                 "queuectl-core/src/sqlite/command.rs",
                 "finished_at <= iif(state = 5, ?3, ?2)",
                 "finished_at <= iif(state = 5, ?3, ?2) + 1000",
+            ),
+        ],
+    },
+    // Expiry.
+
+    Bug {
+        name: "expired-jobs-are-claimed",
+        breaks: "a job that has expired is never claimed",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "true if expiry::has_expired(tx, key)? => Expires::Over,",
+                "true if !expiry::has_expired(tx, key).is_ok() => Expires::Over,",
+            ),
+        ],
+    },
+    Bug {
+        name: "expiry-ends-with-the-first-attempt",
+        breaks: "a retry that would come after the expiry does not come",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "if held.expires && !state.is_terminal() {",
+                "if held.expires && held.attempts == 0 {",
+            ),
+        ],
+    },
+    Bug {
+        name: "expiry-ends-what-runs",
+        breaks: "a job that runs when it expires goes on",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "run.iter().filter(|pick| pick.expires)",
+                "run.iter().take(0).filter(|pick| pick.expires)",
             ),
         ],
     },

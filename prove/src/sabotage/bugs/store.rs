@@ -67,8 +67,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                "    let next = next_in_line(tx, &lanes, wanted)?;",
-                r#"    let next = next_in_line(tx, &lanes, wanted)?;
+                "    let front = front(tx, &lanes, wanted)?;",
+                r#"    let front = front(tx, &lanes, wanted)?;
     tx.execute("COMMIT", [])?;
     tx.execute("BEGIN IMMEDIATE", [])?;"#,
             ),

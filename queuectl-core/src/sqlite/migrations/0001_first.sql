@@ -59,6 +59,10 @@ CREATE TABLE queuectl_job (
     -- When its relative delay was over, or will be; NULL if there was none, or a moment of the wall
     -- clock. 0 in a blocked job that was due when it was enqueued: it stays so.
     run_boot INTEGER,
+    -- From when on it is not run any more, and for a relative expiry the reading of the boot clock
+    -- that counts.
+    expires_at INTEGER,
+    expires_boot INTEGER,
     started_at INTEGER,
     finished_at INTEGER,
     -- The first token whose attempt was lost and may have left something running.
@@ -97,11 +101,22 @@ CREATE TABLE queuectl_ready (
     lane INTEGER NOT NULL,
     rank INTEGER NOT NULL,
     key INTEGER NOT NULL,
+    -- Whether a claim has to look whether it has expired: most never do.
+    expires INTEGER NOT NULL,
     PRIMARY KEY (lane, rank, key)
 ) STRICT, WITHOUT ROWID;
 
 -- What becomes due later: at run_at by the wall clock (0), or at run_boot by the boot clock (1).
 CREATE TABLE queuectl_due (
+    clock INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (clock, at, key)
+) STRICT, WITHOUT ROWID;
+
+-- From when on a job that waits, blocked ones too, is not run any more: by the clocks of queuectl_due.
+-- Only jobs that can expire are here, and only while nobody holds them.
+CREATE TABLE queuectl_expiry (
     clock INTEGER NOT NULL,
     at INTEGER NOT NULL,
     key INTEGER NOT NULL,

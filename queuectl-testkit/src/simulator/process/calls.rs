@@ -153,6 +153,11 @@ impl Process {
                     this.steps.rescued(env.now(), answer);
                 })
             }
+            Action::Expire => {
+                let answer = mode.ask(|| mirror.expire(by));
+                env.tally.add("a job expired", *answer.as_ref().unwrap_or(&0));
+                Box::new(move |this, env| this.steps.expired(env.now(), answer))
+            }
             Action::Prune => {
                 let answer = mode.ask(|| mirror.prune(by));
                 env.tally.add("jobs deleted", *answer.as_ref().unwrap_or(&0));
