@@ -11,6 +11,7 @@ mod crowd;
 pub mod door;
 pub mod figures;
 mod floor;
+mod graph;
 mod idle;
 pub mod machine;
 pub mod measure;

@@ -13,7 +13,7 @@ use crate::backlog::{Backlog, BacklogFile};
 use crate::figures::Unit;
 use crate::measure::{Bed, Figure, Goal, Measure};
 use crate::peers::{self, PEERS};
-use crate::{backlog, command, crowd, floor, idle, ours, pace, pickup, shell};
+use crate::{backlog, command, crowd, floor, graph, idle, ours, pace, pickup, shell};
 
 /// All measures, in the order in which they are run and shown.
 pub fn all(args: &Args) -> Vec<Measure> {
@@ -25,6 +25,7 @@ pub fn all(args: &Args) -> Vec<Measure> {
         let list = List { durability, is_quick: args.quick };
         all.extend(list.enqueue());
         all.extend(list.claim_and_settle());
+        all.extend(list.graphs());
         all.extend(list.end_to_end());
         all.extend(list.latency());
         all.extend(list.with_backlog(&with_backlog));
@@ -109,6 +110,32 @@ impl List {
                 })
         };
         self.batches().map(measure).into()
+    }
+
+    /// Small graphs beside large ones: what a job costs must not grow with the graph. A chain is one job
+    /// for each commit, so there are fewer of them.
+    fn graphs(self) -> Vec<Measure> {
+        let forms: [(&str, graph::Form); 4] = [
+            ("a chain", graph::chain),
+            ("all after one", graph::fan_out),
+            ("one after all", graph::fan_in),
+            ("layers", graph::layers),
+        ];
+        let measures = |(name, form): (&str, graph::Form)| {
+            let jobs = match name {
+                "a chain" => self.synced(1_000, 10_000),
+                _ => self.jobs(10_000),
+            };
+            let small = jobs.div_ceil(10);
+            let measure = |what: &str, run: fn(&Bed, graph::Form) -> crate::Result<f64>| {
+                Measure::new(format!("{what} a graph: {name}"), self.durability, jobs, move |bed| {
+                    run(bed, form)
+                })
+                .against(format!("ours: {small} jobs"), small, move |bed| run(bed, form))
+            };
+            [measure("enqueue", graph::enqueue), measure("run", graph::run)]
+        };
+        forms.into_iter().flat_map(measures).collect()
     }
 
     fn end_to_end(self) -> Vec<Measure> {

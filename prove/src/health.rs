@@ -60,7 +60,7 @@ const WRONG: [(&str, &str); 11] = [
     (
         "a blocked job does not know how many it waits for",
         "SELECT key FROM queuectl_job WHERE state = 1 AND (blockers = 0 OR blockers !=
-             (SELECT count(*) FROM queuectl_dependency WHERE child = key))",
+             (SELECT count(*) FROM queuectl_dependency WHERE child = key AND NOT lost))",
     ),
     (
         "a dependency leads to a job that is not there",
@@ -171,7 +171,7 @@ mod tests {
             "INSERT INTO queuectl_expiry VALUES (0, 1, 2)",
             "UPDATE queuectl_job SET expires_at = 1 WHERE state = 1",
             "UPDATE queuectl_job SET blockers = 7 WHERE state = 1",
-            "INSERT INTO queuectl_dependency VALUES (1, 999)",
+            "INSERT INTO queuectl_dependency VALUES (1, 999, 0, 0, 0, 0)",
             "INSERT INTO queuectl_output VALUES (1, 1, 1, 0, 0, x'', x'')",
             "UPDATE queuectl_lane SET queue = 99",
             "INSERT INTO queuectl_attempt VALUES (1, 9, 1, 1, 1, 1, 'failed', NULL, NULL, NULL)",
@@ -205,7 +205,7 @@ mod tests {
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };
         let store = SqliteStore::open(path, options).unwrap();
         let mut child = NewJob::new("k", &0).unwrap();
-        child.after = vec!["q1".parse().unwrap()];
+        child = child.after("q1".parse().unwrap());
         store.enqueue(&[NewJob::new("k", &1).unwrap(), NewJob::new("k", &2).unwrap()]).unwrap();
         store.enqueue(&[child]).unwrap();
         let lease = std::time::Duration::from_secs(30);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, ColorChoice, Parser, Subcommand};
+use queuectl_core::{Needs, Otherwise};
 
 use crate::input::job_spec::RETRIES_MAX;
 
@@ -63,7 +64,7 @@ pub(crate) struct Common {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Add jobs to a queue
-    Enqueue(Enqueue),
+    Enqueue(Box<Enqueue>),
     /// Run commands here as jobs, show how they go, and end as they did
     Run(Run),
     /// Start, stop and list workers
@@ -151,6 +152,8 @@ Examples:
   queuectl enqueue nightly \"pg_dump app > app.sql\" --retries 5 --timeout 30m
   queuectl enqueue --delay 10m -- rsync -a src dst
   queuectl enqueue --expires 5m './send-code 4711'
+  queuectl enqueue --after build --otherwise cancel './deploy'
+  queuectl enqueue --after-failure build './tell everybody'
   queuectl enqueue '{\"id\":\"job1\",\"command\":\"sleep 2\",\"max_retries\":3}'
   queuectl enqueue --file jobs.jsonl
   generate | queuectl enqueue -
@@ -211,6 +214,18 @@ pub(crate) struct Enqueue {
     /// Wait until these jobs have completed
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) after: Vec<String>,
+    /// Wait until these jobs are dead or cancelled
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(crate) after_failure: Vec<String>,
+    /// Wait until these jobs have ended, in whichever way
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(crate) after_end: Vec<String>,
+    /// How many of them must have ended so: all, any [default: all]
+    #[arg(long, value_name = "HOW MANY")]
+    pub(crate) needs: Option<Needs>,
+    /// What to do when they end otherwise: wait (for a retry), cancel, run [default: wait]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) otherwise: Option<Otherwise>,
     #[command(flatten)]
     pub(crate) shape: Shape,
 }
@@ -676,7 +691,7 @@ mod tests {
     fn enqueue(line: &[&str]) -> Enqueue {
         let words = ["queuectl", "enqueue"].iter().chain(line);
         match Args::try_parse_from(words).unwrap().command {
-            Command::Enqueue(enqueue) => enqueue,
+            Command::Enqueue(enqueue) => *enqueue,
             other => panic!("{other:?}"),
         }
     }

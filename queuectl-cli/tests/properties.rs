@@ -57,6 +57,8 @@ fn some_line() -> impl Strategy<Value = String> {
         "cwd",
         "unique_key",
         "after",
+        "needs",
+        "otherwise",
         "tags",
         "state",
         "attempts",

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::backoff::BackoffPolicy;
 use crate::clock::Timestamp;
+use crate::dependency::{After, Condition, Needs, Otherwise};
 use crate::id::{CHOSEN_KEY_MAX, InvalidName, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::state::State;
 
@@ -135,9 +136,13 @@ pub struct NewJob {
     pub backoff: Option<BackoffPolicy>,
     /// The idempotency key: while a job with this key lives, enqueueing another gives that job's id.
     pub unique_key: Option<String>,
-    /// The jobs that must complete before this one may run. They must exist, or stand earlier in
-    /// the same batch.
-    pub after: Vec<JobId>,
+    /// The jobs that must have ended before this one may run, and how. They must exist, or stand
+    /// earlier in the same batch.
+    pub after: Vec<After>,
+    /// How many of them must have ended as the job waits for: all of them unless said otherwise.
+    pub needs: Needs,
+    /// What becomes of the job when they end otherwise: it waits unless said otherwise.
+    pub otherwise: Otherwise,
     /// Free labels to find jobs by.
     pub tags: Vec<Name>,
 }
@@ -170,6 +175,8 @@ impl NewJob {
             backoff: None,
             unique_key: None,
             after: Vec::new(),
+            needs: Needs::All,
+            otherwise: Otherwise::Wait,
             tags: Vec::new(),
         }
     }
@@ -295,10 +302,63 @@ impl NewJob {
         Ok(self)
     }
 
-    /// Makes the job wait until another has completed. May be called several times.
+    /// Makes the job wait until another has completed. May be called several times, and with the
+    /// methods that follow.
+    ///
+    /// ```
+    /// use queuectl_core::{NewJob, Otherwise, SqliteOptions, SqliteStore, State, Store};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+    /// # let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+    /// let build = NewJob::new("build", &())?.id("build")?;
+    /// let deploy = NewJob::new("deploy", &())?
+    ///     .id("deploy")?
+    ///     .after("build".parse()?)
+    ///     .otherwise(Otherwise::Cancel);
+    /// let tidy = NewJob::new("tidy", &())?.id("tidy")?.after_failure("build".parse()?);
+    /// store.enqueue(&[build, deploy, tidy])?;
+    ///
+    /// store.cancel(&["build".parse()?], "not today")?;
+    /// let state = |id: &str| Ok::<_, Box<dyn std::error::Error>>(store.job(&id.parse()?)?.unwrap().state);
+    /// assert_eq!(state("deploy")?, State::Cancelled);
+    /// assert_eq!(state("tidy")?, State::Pending);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn after(mut self, parent: JobId) -> Self {
-        self.after.push(parent);
+    pub fn after(self, parent: JobId) -> Self {
+        self.after_on(parent, Condition::Success)
+    }
+
+    /// Makes the job wait until another is dead or cancelled: what cleans up or compensates. If the
+    /// other one completes instead, this one is cancelled.
+    #[must_use]
+    pub fn after_failure(self, parent: JobId) -> Self {
+        self.after_on(parent, Condition::Failure)
+    }
+
+    /// Makes the job wait until another has ended, in whichever way.
+    #[must_use]
+    pub fn after_end(self, parent: JobId) -> Self {
+        self.after_on(parent, Condition::End)
+    }
+
+    fn after_on(mut self, job: JobId, on: Condition) -> Self {
+        self.after.push(After { job, on });
+        self
+    }
+
+    /// Of several parents, lets any one be enough.
+    #[must_use]
+    pub fn needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    /// Says what becomes of the job when its parents end otherwise than it waits for.
+    #[must_use]
+    pub fn otherwise(mut self, otherwise: Otherwise) -> Self {
+        self.otherwise = otherwise;
         self
     }
 
@@ -458,8 +518,13 @@ pub struct Job {
     pub unique_key: Option<String>,
     /// Its labels.
     pub tags: Vec<Name>,
-    /// The jobs it still waits for.
-    pub waits_for: Vec<JobId>,
+    /// The jobs it still waits for, and how they must end. Empty unless it is blocked, as are the
+    /// next two at their defaults.
+    pub waits_for: Vec<After>,
+    /// How many of them must end so.
+    pub needs: Needs,
+    /// What becomes of it if they end otherwise.
+    pub otherwise: Otherwise,
     /// Why it is to be cancelled, or was.
     pub cancel_reason: Option<String>,
     /// The error of its newest failed attempt.

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Report};
 use crate::clock::Timestamp;
+#[cfg(doc)]
+use crate::dependency::{Condition, Needs, Otherwise, Outlook};
 use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob};
 use crate::settings::{InvalidSetting, Setting, Settings};
@@ -43,6 +45,22 @@ use crate::state::{RefusedTransition, State};
 /// idempotency key makes one job, settling twice settles once, and claims that were made unknown to
 /// the worker are found by [`held`](Store::held).
 ///
+/// # Dependencies
+///
+/// A job that waits for others, its parents, is freed when each of them has ended under its
+/// [`Condition`], or when any one has, as its [`Needs`] say. What is freed by the end of a parent is not
+/// taken back. A parent that ends otherwise is *lost* as [`Outlook::of`] says, which knows the job's
+/// policy, its [`Otherwise`]. Where all are needed, the first that is lost decides; where any one is
+/// enough, the last. Under [`Otherwise::Run`] the job then goes on as if that one had ended well, under
+/// the other policies it is cancelled for a reason that names a lost parent. Where any one is enough, a
+/// lost parent that is [retried](Store::retry) counts again. A parent that is named twice counts once, as
+/// it was named first.
+///
+/// Dependents are told in the call in which a job ends, whichever call that is; so are those of a job
+/// that is cancelled thereby. What that costs grows with their number, and with nothing else.
+///
+/// # Reading
+///
 /// *Reads change nothing*, and hold no more than one short query open.
 ///
 /// What may differ: how soon a change is noticed by [`watch`](Store::watch), whether the death of a
@@ -54,16 +72,17 @@ use crate::state::{RefusedTransition, State};
 pub trait Store: Send + Sync + fmt::Debug {
     /// Adds jobs, all or none, and says for each whether it is new.
     ///
-    /// A job starts as [`State::Blocked`] if one of its `after` jobs has not completed, otherwise as
-    /// [`State::Pending`]. Among jobs of one priority in one queue, those enqueued earlier, and
-    /// earlier in the batch, are claimed first. A job whose `unique_key` a living job (any state
-    /// that is not terminal) has, in the store or earlier in the batch, is not added; the answer
-    /// gives the living job's id. The key is looked at before the id, so that repeating a call is
-    /// answered also for a job that has both.
+    /// A job starts as [`State::Blocked`] if it has to wait for its `after` jobs (see
+    /// [Dependencies](Store#dependencies)), otherwise as [`State::Pending`]; as [`State::Cancelled`] if
+    /// they have ended already in a way that leaves it nothing to wait for. Among jobs of one priority in
+    /// one queue, those enqueued earlier, and earlier in the batch, are claimed first. A job whose
+    /// `unique_key` a living job (any state that is not terminal) has, in the store or earlier in the
+    /// batch, is not added; the answer gives the living job's id. The key is looked at before the id, so
+    /// that repeating a call is answered also for a job that has both.
     ///
     /// A delay counts from here on, also for a job that is blocked meanwhile. Once a claim has found a
     /// waiting job due it stays due, wherever the wall clock goes; so does one that is due when it is
-    /// enqueued, or when the last job that it waited for completes.
+    /// enqueued, or when it is freed by the jobs that it waited for.
     ///
     /// A job with an [`Expiry`](crate::Expiry) has expired when that is reached while it waits:
     /// pending, blocked, or failed with a retry to come. Nothing expires while an attempt is held;
@@ -86,8 +105,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`Exchanged::refused`]. A failed attempt without an attempt left ends the job as dead whatever
     /// delay was asked for. A job whose cancellation was requested is cancelled by every verdict but
     /// [`Verdict::Complete`], which is stronger and takes the request back. A report that says more
-    /// than "succeeded" becomes part of the attempt history. The last `after` job that completes makes
-    /// its dependents pending. Settlements in the order of their jobs' numbers are applied fastest.
+    /// than "succeeded" becomes part of the attempt history. A job that ends moves its dependents
+    /// before the claim. Settlements in the order of their jobs' numbers are applied fastest.
     ///
     /// *Claiming* first makes due jobs claimable, then gives each worker at most as many jobs as it
     /// asks for, by priority, then in order of enqueueing, from queues that are not paused, of the
@@ -153,7 +172,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Cancels jobs, all or none. A job that runs is marked, and its worker told; it becomes
     /// [`State::Cancelled`] when the worker has stopped it, unless it completes first. Of several
-    /// requests the first one's reason stands. A job that is named twice is meant once.
+    /// requests the first one's reason stands. A job that is named twice is meant once. All of them are
+    /// cancelled before their dependents are told.
     ///
     /// # Errors
     ///
@@ -163,9 +183,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Runs jobs again now, all or none: a failed one without waiting for its delay, one in a
     /// terminal state as a new generation, with its attempts counted from zero, and without the
     /// result, progress and cancellation of the old one. The history stays. A job that was cancelled
-    /// while it was blocked waits no more; the dependents of a completed job do not wait again. A job
-    /// that could expire does so no more: whoever runs it again has said that it is worth running. A
-    /// job that is named twice is meant once.
+    /// while it was blocked waits no more; a dependent that its parent's end has freed or cancelled is
+    /// not touched. A job that could expire does so no more: whoever runs it again has said that it is
+    /// worth running. A job that is named twice is meant once.
     ///
     /// # Errors
     ///
@@ -174,8 +194,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError>;
 
     /// Deletes jobs in terminal states with their history, all or none. A job that is blocked by one
-    /// of them would wait for ever; it is cancelled, for a reason that names the deleted job. A job that
-    /// is named twice is meant once.
+    /// of them would wait for ever; it is cancelled, for a reason that names the deleted job, unless any
+    /// one of its parents is enough and another is left. A job that is named twice is meant once.
     ///
     /// # Errors
     ///

@@ -170,7 +170,7 @@ fn drain(store: &SqliteStore, found: &Found) -> Result<Vec<String>, StoreError> 
     let waits_rightly = |job: &queuectl_core::Job| {
         job.state == State::Blocked
             && job.waits_for.iter().any(|parent| {
-                let state = ended.get(&parent.to_string());
+                let state = ended.get(&parent.job.to_string());
                 matches!(state, Some(State::Dead | State::Cancelled | State::Blocked))
             })
     };

@@ -159,8 +159,8 @@ impl Wanted {
         asked.backoff_min = BACKOFF;
         asked.not_before =
             (self.delay_ms > 0).then(|| asked_at.plus(Duration::from_millis(self.delay_ms)));
-        asked.after =
-            self.after.and_then(|number| parent(number).chosen_id()).into_iter().collect();
+        let parent = self.after.and_then(|number| parent(number).chosen_id());
+        asked.after = parent.map(Into::into).into_iter().collect();
         Ok(asked)
     }
 }

@@ -244,7 +244,7 @@ fn file(path: &Path) -> Result<Vec<String>, rusqlite::Error> {
         (
             "blocked jobs that wait for another number of jobs than they say",
             "SELECT key || '' FROM queuectl_job AS job WHERE state = 1 AND blockers <>
-                 (SELECT count(*) FROM queuectl_dependency WHERE child = job.key)",
+                 (SELECT count(*) FROM queuectl_dependency WHERE child = job.key AND NOT lost)",
         ),
         ("workers that are gone", "SELECT worker || '' FROM queuectl_worker"),
     ] {

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 
 use queuectl_core::shell::Program;
 use queuectl_core::store::{Enqueued, Store, StoreError};
-use queuectl_core::{BATCH_LEN_MAX, NewJob};
+use queuectl_core::{After, BATCH_LEN_MAX, Condition, NewJob};
 use serde::Serialize;
 
 use super::{count, job_id, job_ids, name, names};
@@ -109,9 +109,36 @@ fn options(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
         start,
         expiry: args.expires.as_deref().map(|text| session.when().expiry(text)).transpose()?,
         unique_key: args.unique_key.clone(),
-        after: job_ids(&args.after)?,
+        after: after(args)?,
+        needs: args.needs,
+        otherwise: args.otherwise,
         ..shape(&args.shape)?
     })
+}
+
+/// What the job waits for.
+fn after(args: &Enqueue) -> Result<Vec<After>, CliError> {
+    let conditions = [
+        (&args.after, Condition::Success),
+        (&args.after_failure, Condition::Failure),
+        (&args.after_end, Condition::End),
+    ];
+    let mut all: Vec<After> = Vec::new();
+    for (ids, on) in conditions {
+        for job in job_ids(ids)? {
+            if let Some(other) = all.iter().find(|other| other.job == job && other.on != on) {
+                let what =
+                    format!("{job} is named twice: after its {} and after its {on}", other.on);
+                return Err(CliError::usage(what));
+            }
+            all.push(After { job, on });
+        }
+    }
+    if all.is_empty() && (args.needs.is_some() || args.otherwise.is_some()) {
+        return Err(CliError::usage("--needs and --otherwise are for a job that waits for others")
+            .hint("queuectl enqueue --after ID --otherwise cancel 'echo hello'"));
+    }
+    Ok(all)
 }
 
 /// What the options that `enqueue` and `run` share ask of each job.
@@ -270,7 +297,9 @@ fn of_line<'a>(
     let mut lines = lines.into_iter();
     let line = match &error {
         StoreError::DuplicateId(id) => lines.find(|(_, job)| job.id.as_ref() == Some(id)),
-        StoreError::NotFound(id) => lines.find(|(_, job)| job.after.contains(id)),
+        StoreError::NotFound(id) => {
+            lines.find(|(_, job)| job.after.iter().any(|after| after.job == *id))
+        }
         _ => None,
     };
     match line {
@@ -290,7 +319,7 @@ fn obstacle(
     {
         return Ok(Some(StoreError::DuplicateId(id.clone())));
     }
-    for parent in &job.after {
+    for parent in job.after.iter().map(|after| &after.job) {
         if !earlier.contains(parent) && store.job(parent)?.is_none() {
             return Ok(Some(StoreError::NotFound(parent.clone())));
         }

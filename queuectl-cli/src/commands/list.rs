@@ -233,7 +233,8 @@ fn when(job: &Job, now: Timestamp) -> String {
         State::Pending | State::Failed if job.run_at > now => relative(job.run_at, now),
         State::Pending | State::Failed => "due".to_owned(),
         State::Blocked => {
-            format!("after {}", job.waits_for.first().map_or_else(String::new, ToString::to_string))
+            let first = job.waits_for.first();
+            format!("after {}", first.map_or_else(String::new, |after| after.job.to_string()))
         }
         State::Processing => {
             let since = relative(job.started_at.unwrap_or(job.updated_at), now);

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use queuectl_core::shell::{SHELL_KIND, ShellJob};
 use queuectl_core::store::{Store, StoreError};
-use queuectl_core::{Attempt, Captured, Cause, Job, JobId, Report, State, Timestamp};
+use queuectl_core::{
+    After, Attempt, Captured, Cause, Condition, Job, JobId, Needs, Otherwise, Report, State,
+    Timestamp,
+};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -57,17 +60,40 @@ pub(crate) fn run(session: &Session, id: &JobId) -> Result<Exit, CliError> {
     Ok(Exit::DONE)
 }
 
+/// How many of the jobs that it waits for are named.
+const PARENTS_SHOWN: usize = 10;
+
 /// The jobs that it waits for, with their states: one that is dead holds it up until it is retried.
 fn parents(store: &dyn Store, job: &Job) -> Result<Vec<String>, CliError> {
-    let mut parents = Vec::with_capacity(job.waits_for.len());
-    for id in &job.waits_for {
+    let mut parents = Vec::new();
+    for After { job: id, on } in job.waits_for.iter().take(PARENTS_SHOWN) {
+        let on = match on {
+            Condition::Success => "",
+            Condition::Failure => "failure of ",
+            Condition::End => "end of ",
+        };
         parents.push(match store.job(id)?.map(|parent| parent.state) {
-            Some(State::Dead) => format!("{id} (dead: queuectl dlq retry {id})"),
-            Some(state) => format!("{id} ({state})"),
-            None => id.to_string(),
+            Some(State::Dead) => format!("{on}{id} (dead: queuectl dlq retry {id})"),
+            Some(state) => format!("{on}{id} ({state})"),
+            None => format!("{on}{id}"),
         });
     }
+    let left_out = job.waits_for.len().saturating_sub(PARENTS_SHOWN);
+    if left_out > 0 {
+        parents.push(format!("{left_out} more"));
+    }
     Ok(parents)
+}
+
+/// Under which terms it waits, where they are not the usual ones.
+fn terms(job: &Job) -> String {
+    let needs = (job.needs == Needs::Any).then_some("any one of them is enough");
+    let otherwise = match job.otherwise {
+        Otherwise::Wait => None,
+        Otherwise::Cancel => Some("if they end otherwise, it is cancelled"),
+        Otherwise::Run => Some("if they end otherwise, it runs all the same"),
+    };
+    needs.into_iter().chain(otherwise).collect::<Vec<_>>().join("; ")
 }
 
 fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String {
@@ -114,6 +140,7 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
     field("unique key", line(job.unique_key.as_deref().unwrap_or_default()).to_string());
     field("tags", names(&job.tags));
     field("waits for", parents.join(", "));
+    field("terms", terms(job));
     field("enqueued", moment(job.created_at));
     match job.state {
         State::Pending | State::Failed => field("runs", moment(job.run_at)),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND};
-use queuectl_core::{BackoffPolicy, JSON_LEN_MAX, Json, Name, Start};
+use queuectl_core::{After, BackoffPolicy, JSON_LEN_MAX, JobId, Json, Name, Start};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -24,7 +24,7 @@ const DEPTH_MAX: usize = 64;
 pub(crate) const JOB_TEXT_LEN_MAX: usize = 2 * JSON_LEN_MAX;
 
 /// The fields that a job may have; the last four are read and ignored.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 26] = [
     "id",
     "command",
     "argv",
@@ -44,6 +44,8 @@ const FIELDS: [&str; 24] = [
     "cwd",
     "unique_key",
     "after",
+    "needs",
+    "otherwise",
     "tags",
     "state",
     "attempts",
@@ -118,7 +120,9 @@ impl Reader<'_> {
             "env" => spec.env = env(&value)?,
             "cwd" => spec.cwd = Some(string(name, &value)?),
             "unique_key" => spec.unique_key = Some(string(name, &value)?),
-            "after" => spec.after = parsed_all(name, &value)?,
+            "after" => spec.after = after_all(name, &value)?,
+            "needs" => spec.needs = Some(parsed(name, &value)?),
+            "otherwise" => spec.otherwise = Some(parsed(name, &value)?),
             "tags" => spec.tags = parsed_all::<Name>(name, &value)?,
             "state" if value == "pending" => {}
             "state" => {
@@ -252,6 +256,28 @@ where
         Value::Array(items) => items.iter().map(|item| parsed(name, item)).collect(),
         Value::String(_) => Ok(vec![parsed(name, value)?]),
         _ => Err(wrong_type(name, "an array of strings", value)),
+    }
+}
+
+/// The jobs that a job waits for: one, or an array; each by its id, or as `{"job": ID, "on": CONDITION}`.
+fn after_all(name: &str, value: &Value) -> Result<Vec<After>, Refused> {
+    let one = |value: &Value| -> Result<After, Refused> {
+        let Value::Object(fields) = value else {
+            return Ok(parsed::<JobId>(name, value)?.into());
+        };
+        let field = |field: &str| fields.get(field).filter(|value| !value.is_null());
+        if let Some(other) = fields.keys().find(|field| !["job", "on"].contains(&field.as_str())) {
+            return Err(Refused::new(format!("{name}: there is no field {other:?}"))
+                .hint(r#"write {"job": "build", "on": "failure"}"#));
+        }
+        let job = field("job").ok_or_else(|| Refused::new(format!("{name}: there is no job")))?;
+        let on = field("on").map(|on| parsed(&format!("{name}.on"), on)).transpose()?;
+        Ok(After { job: parsed(&format!("{name}.job"), job)?, on: on.unwrap_or_default() })
+    };
+    match value {
+        Value::Array(items) => items.iter().map(one).collect(),
+        Value::String(_) | Value::Object(_) => Ok(vec![one(value)?]),
+        _ => Err(wrong_type(name, "ids of jobs", value)),
     }
 }
 

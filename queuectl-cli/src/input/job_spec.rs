@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
-use queuectl_core::{BackoffPolicy, Expiry, JobId, Json, Name, NewJob, Start};
+use queuectl_core::{
+    After, BackoffPolicy, Expiry, JobId, Json, Name, Needs, NewJob, Otherwise, Start,
+};
 
 use super::Refused;
 
@@ -29,7 +31,9 @@ pub(crate) struct JobSpec {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) cwd: Option<String>,
     pub(crate) unique_key: Option<String>,
-    pub(crate) after: Vec<JobId>,
+    pub(crate) after: Vec<After>,
+    pub(crate) needs: Option<Needs>,
+    pub(crate) otherwise: Option<Otherwise>,
     pub(crate) tags: Vec<Name>,
 }
 
@@ -60,6 +64,8 @@ impl JobSpec {
         prevail(&mut self.backoff, &other.backoff);
         prevail(&mut self.cwd, &other.cwd);
         prevail(&mut self.unique_key, &other.unique_key);
+        prevail(&mut self.needs, &other.needs);
+        prevail(&mut self.otherwise, &other.otherwise);
         self.env.extend(other.env.clone());
         self.after.extend(other.after.iter().cloned());
         self.tags.extend(other.tags.iter().cloned());
@@ -100,6 +106,8 @@ impl JobSpec {
         job.timeout = self.timeout;
         job.backoff = self.backoff;
         job.after = self.after;
+        job.needs = self.needs.unwrap_or_default();
+        job.otherwise = self.otherwise.unwrap_or_default();
         job.tags = self.tags;
         Ok(job)
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
 use queuectl_core::store::{StopMode, WorkerInfo};
-use queuectl_core::{Attempt, Captured, Cause, Job, Json, State, Timestamp};
+use queuectl_core::{
+    After, Attempt, Captured, Cause, Condition, Job, Json, Needs, Otherwise, State, Timestamp,
+};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -49,6 +51,10 @@ pub(crate) struct JobView {
     unique_key: Option<String>,
     tags: Vec<String>,
     waits_for: Vec<String>,
+    /// The same, as `enqueue` takes it: with the conditions.
+    after: Vec<AfterView>,
+    needs: Option<Needs>,
+    otherwise: Option<Otherwise>,
     cancel_reason: Option<String>,
     last_error: Option<String>,
     result: Option<Box<RawValue>>,
@@ -84,12 +90,28 @@ impl From<&Job> for JobView {
             backoff: job.backoff.as_ref().map(ToString::to_string),
             unique_key: job.unique_key.clone(),
             tags: job.tags.iter().map(ToString::to_string).collect(),
-            waits_for: job.waits_for.iter().map(ToString::to_string).collect(),
+            waits_for: job.waits_for.iter().map(|after| after.job.to_string()).collect(),
+            after: job.waits_for.iter().map(AfterView::from).collect(),
+            needs: (job.state == State::Blocked).then_some(job.needs),
+            otherwise: (job.state == State::Blocked).then_some(job.otherwise),
             cancel_reason: job.cancel_reason.clone(),
             last_error: job.last_error.clone(),
             result: job.result.as_ref().map(raw),
             progress: job.progress.as_ref().map(raw),
         }
+    }
+}
+
+/// A job that another waits for.
+#[derive(Debug, Serialize)]
+struct AfterView {
+    job: String,
+    on: Condition,
+}
+
+impl From<&After> for AfterView {
+    fn from(after: &After) -> Self {
+        AfterView { job: after.job.to_string(), on: after.on }
     }
 }
 

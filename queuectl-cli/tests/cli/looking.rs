@@ -5,7 +5,8 @@ use std::process::Stdio;
 use crate::support::{Place, fields};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 27] = [
+const JOB_FIELDS: [&str; 30] = [
+    "after",
     "argv",
     "attempts",
     "backoff",
@@ -19,6 +20,8 @@ const JOB_FIELDS: [&str; 27] = [
     "last_error",
     "max_attempts",
     "max_retries",
+    "needs",
+    "otherwise",
     "payload",
     "priority",
     "progress",
@@ -251,4 +254,24 @@ fn a_job_that_waits_for_a_dead_one_says_so() {
     assert!(place.ok(&["show", "second"]).contains("first (pending)"));
     place.ok(&["worker", "start", "--drain"]);
     assert!(place.ok(&["show", "second"]).contains("first (dead: queuectl dlq retry first)"));
+}
+
+#[test]
+fn a_job_that_waits_shows_under_which_terms() {
+    let place = Place::new();
+    place.ok(&["enqueue", "a", "true"]);
+    place.ok(&["enqueue", "b", "true"]);
+    let terms = ["--after", "a", "--after-failure", "b", "--needs", "any", "--otherwise", "cancel"];
+    place.ok(&[&["enqueue", "c", "true"][..], &terms].concat());
+    let shown = place.ok(&["show", "c"]);
+    assert!(shown.contains("a (pending), failure of b (pending)"), "{shown}");
+    assert!(shown.contains("any one of them is enough; if they end otherwise, it is cancelled"));
+    let job = place.job("c");
+    assert_eq!(job["waits_for"][1], "b");
+    assert_eq!(job["after"][0], serde_json::json!({"job": "a", "on": "success"}));
+    assert_eq!(job["after"][1]["on"], "failure");
+    assert_eq!((&job["needs"], &job["otherwise"]), (&"any".into(), &"cancel".into()));
+    place.ok(&["cancel", "b"]);
+    let job = place.job("c");
+    assert_eq!((&job["state"], &job["needs"]), (&"pending".into(), &serde_json::Value::Null));
 }

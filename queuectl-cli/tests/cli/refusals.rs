@@ -168,3 +168,27 @@ fn a_queue_that_is_mistyped_does_not_go_unnoticed() {
     assert!(said.err.contains("queue later yet") && !said.err.contains("mail"), "{said:?}");
     place.ok(&["queue", "resume", "mail", "later"]);
 }
+
+#[test]
+fn terms_that_mean_nothing_are_refused() {
+    let place = Place::new();
+    place.ok(&["enqueue", "a", "true"]);
+    for (typed, said) in [
+        (&["--needs", "any"][..], "for a job that waits for others"),
+        (&["--after", "a", "--after-failure", "a"], "a is named twice"),
+        (&["--after", "a", "--otherwise", "perhaps"], "the policies are wait, cancel and run"),
+        (&["--after", "nobody"], "there is no job nobody"),
+    ] {
+        let answer = place.run(&[&["enqueue", "true"][..], typed].concat());
+        assert!(answer.code != 0 && answer.err.contains(said), "{answer:?}");
+    }
+    for (after, said) in [
+        (r#"{"on":"end"}"#, "after: there is no job"),
+        (r#"{"job":"a","on":"never"}"#, "the conditions are success, failure and end"),
+        (r#"{"job":"a","when":"end"}"#, "there is no field"),
+        ("7", "after: wanted ids of jobs"),
+    ] {
+        let answer = place.run(&["enqueue", &format!(r#"{{"command":"x","after":{after}}}"#)]);
+        assert!(answer.code == 2 && answer.err.contains(said), "{answer:?}");
+    }
+}

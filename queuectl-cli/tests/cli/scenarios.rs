@@ -174,3 +174,34 @@ fn a_job_waits_for_those_it_comes_after() {
     let order = std::fs::read_to_string(place.dir().join("order")).unwrap();
     assert_eq!(order, "1\n2\n");
 }
+
+/// What cleans up runs, what follows is cancelled and says why.
+#[test]
+fn a_job_that_fails_moves_those_that_wait_for_it() {
+    let place = Place::new();
+    place.ok(&["enqueue", "build", "exit 1", "--retries", "0"]);
+    place.ok(&[
+        "enqueue",
+        "deploy",
+        "echo deploy >> did",
+        "--after",
+        "build",
+        "--otherwise",
+        "cancel",
+    ]);
+    place.ok(&["enqueue", "tell", "echo tell >> did", "--after-failure", "build"]);
+    place.ok(&[
+        "enqueue",
+        r#"{"id":"tidy","command":"echo tidy >> did","after":{"job":"deploy","on":"end"}}"#,
+    ]);
+    place.ok(&["worker", "start", "--drain"]);
+    let mut did: Vec<_> = std::fs::read_to_string(place.dir().join("did"))
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    did.sort();
+    assert_eq!(did, ["tell", "tidy"]);
+    assert_eq!(place.state("deploy"), "cancelled");
+    assert!(place.ok(&["show", "deploy"]).contains("job build, which it waited for, is dead"));
+}

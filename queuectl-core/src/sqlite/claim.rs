@@ -20,6 +20,8 @@ pub(super) struct Claims {
     pub(super) claimed: Vec<Claimed>,
     /// There may be more, behind those that had expired.
     pub(super) more: bool,
+    /// Some had expired, and have ended.
+    pub(super) ended: bool,
 }
 
 /// Gives the workers of the request what they want, as far as there is.
@@ -54,16 +56,14 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Claim
             taken.push(Pick { key, rank, lane: &lanes[lane], worker, expires });
         }
     }
-    for key in expired {
-        expiry::expire_one(tx, key)?;
-    }
+    expiry::expire_all(tx, &expired)?;
     let more = front.known_to.is_some() && taken.len() < wanted;
     let mut claimed = Vec::new();
     let mut take = Take::prepare(tx)?;
     for run in taken.chunk_by(Pick::is_followed_by) {
         take.run(tx, run, &mut claimed)?;
     }
-    Ok(Claims { claimed, more })
+    Ok(Claims { claimed, more, ended: !expired.is_empty() })
 }
 
 /// Whether a worker is registered and not told to stop.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{OptionalExtension, params};
 
+use super::dependents;
 use super::enqueue::find;
 use super::expiry;
 use super::line;
@@ -27,9 +28,14 @@ pub(super) fn cancel(
 ) -> Result<Vec<Cancelled>, StoreError> {
     // A job that is named twice is meant once, and gets the same answer twice.
     let mut answers: HashMap<&JobId, Cancelled> = HashMap::new();
+    let mut ended = Vec::new();
     for id in distinct(jobs) {
-        answers.insert(id, cancel_one(tx, id, reason)?);
+        let (key, answer) = cancel_one(tx, id, reason)?;
+        answers.insert(id, answer);
+        ended.extend((answer == Cancelled::Now).then_some(key));
     }
+    // Not before all of them are: the end of one may end another.
+    ended.into_iter().try_for_each(|key| dependents::ended(tx, key, State::Cancelled))?;
     Ok(jobs.iter().filter_map(|id| answers.get(id).copied()).collect())
 }
 
@@ -39,7 +45,11 @@ fn distinct(jobs: &[JobId]) -> impl Iterator<Item = &JobId> {
     jobs.iter().filter(move |id| seen.insert(*id))
 }
 
-fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, StoreError> {
+fn cancel_one(
+    tx: &mut Tx<'_>,
+    id: &JobId,
+    reason: &str,
+) -> Result<(JobKey, Cancelled), StoreError> {
     let (key, state) = found(tx, id)?;
     let next = transition(state, Event::Cancel).map_err(|refused| wrong_state(id, refused))?;
     if state == State::Processing {
@@ -52,10 +62,10 @@ fn cancel_one(tx: &mut Tx<'_>, id: &JobId, reason: &str) -> Result<Cancelled, St
             "UPDATE queuectl_job SET updated_at = ?2 WHERE key = ?1",
             (key.0, tx.now.as_millis()),
         )?;
-        return Ok(Cancelled::Requested);
+        return Ok((key, Cancelled::Requested));
     }
     settle::end_waiting(tx, key, state, next, reason)?;
-    Ok(Cancelled::Now)
+    Ok((key, Cancelled::Now))
 }
 
 pub(super) fn retry(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
@@ -67,6 +77,7 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
     let next = transition(state, Event::Retry).map_err(|refused| wrong_state(id, refused))?;
     if state.is_terminal() {
         unique_key_is_free(tx, id, key)?;
+        dependents::lives_again(tx, key)?;
     }
     if state == State::Completed {
         keep_success(tx, key)?;
@@ -146,28 +157,7 @@ fn delete(tx: &mut Tx<'_>, key: JobKey, id: &JobId, state: State) -> Result<(), 
         .prepare("DELETE FROM queuectl_job WHERE key = ?1 RETURNING lane")?
         .query_row([key.0], |row| row.get(0))?;
     tx.count(lane, state, -1);
-    // Whoever still waits for it would wait for ever: it can complete no more.
-    let dependents = tx
-        .prepare("DELETE FROM queuectl_dependency WHERE parent = ?1 RETURNING child")?
-        .query_map([key.0], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    let reason = format!("job {id}, which it waited for, was deleted");
-    for child in dependents {
-        expiry::forget(tx, JobKey(child))?;
-        let lane = tx
-            .prepare(
-                "UPDATE queuectl_job
-                 SET state = 6, run_boot = NULL, finished_at = ?2, updated_at = ?2,
-                     cancel_reason = ?3
-                 WHERE key = ?1 AND state = 1 RETURNING lane",
-            )?
-            .query_row((child, tx.now.as_millis(), &reason), |row| row.get(0))
-            .optional()?;
-        if let Some(lane) = lane {
-            tx.moved(lane, State::Blocked, State::Cancelled);
-        }
-    }
-    Ok(())
+    dependents::deleted(tx, key, id)
 }
 
 /// Deletes jobs that have outlived their retention among those after `from`; gives how many, and

@@ -1,15 +1,18 @@
 //! Adding jobs.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use rusqlite::{CachedStatement, OptionalExtension, ToSql};
+use rusqlite::{CachedStatement, OptionalExtension, ToSql, params};
 
+use super::dependents::{self, Terms};
 use super::error::is_duplicate;
 use super::expiry;
 use super::line;
 use super::row;
 use super::transaction::Tx;
 use crate::clock::Timestamp;
+use crate::dependency::{Needs, Otherwise, Outlook};
 use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey};
 use crate::job::{Expiry, NewJob, Start};
 use crate::state::State;
@@ -107,7 +110,7 @@ impl Adding {
             }
             // What stands ready may be the very job.
             self.flush_ready(tx)?;
-            expiry::expire_one(tx, living.key)?;
+            expiry::expire_all(tx, &[living.key])?;
         }
         statement.clear_bindings();
         let mut rows = Vec::with_capacity(jobs.len());
@@ -143,11 +146,22 @@ impl Adding {
         if row.job.expiry.is_some() {
             expiry::note(tx, key)?;
         }
-        for parent in row.parents {
+        for (parent, terms) in row.waiting.parents {
             tx.execute(
-                "INSERT INTO queuectl_dependency (parent, child) VALUES (?1, ?2)",
-                (parent.0, key.0),
+                "INSERT INTO queuectl_dependency (parent, child, condition, needs, otherwise, lost)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    parent.0,
+                    key.0,
+                    terms.on as i64,
+                    terms.needs as i64,
+                    terms.otherwise as i64,
+                    terms.lost,
+                ],
             )?;
+        }
+        if let Some(reason) = row.waiting.in_vain {
+            dependents::cancel(tx, key, &reason)?;
         }
         let id = row.job.id.clone().unwrap_or(JobId::Auto(key));
         self.added.push(Enqueued { id, key, created: true });
@@ -175,7 +189,7 @@ struct NewRow<'a> {
     job: &'a NewJob,
     lane: i64,
     state: State,
-    parents: Vec<JobKey>,
+    waiting: Waiting,
     run_at: Timestamp,
     run_boot: Option<i64>,
     due: bool,
@@ -186,8 +200,14 @@ struct NewRow<'a> {
 impl<'a> NewRow<'a> {
     fn of(tx: &mut Tx<'_>, job: &'a NewJob) -> Result<Self, StoreError> {
         let lane = tx.lane_of(&job.queue, &job.kind)?;
-        let parents = if job.after.is_empty() { Vec::new() } else { open_parents(tx, job)? };
-        let state = if parents.is_empty() { State::Pending } else { State::Blocked };
+        let waiting = match job.after.is_empty() {
+            true => Waiting::default(),
+            false => Waiting::of(tx, job)?,
+        };
+        let state = match waiting {
+            Waiting { blockers: 0, in_vain: None, .. } => State::Pending,
+            _ => State::Blocked,
+        };
         let (run_at, run_boot) = match job.start {
             Start::Now => (tx.now, None),
             Start::In(delay) => (tx.now + delay, Some((tx.boot + delay).as_millis())),
@@ -207,7 +227,7 @@ impl<'a> NewRow<'a> {
             }
             Some(Expiry::At(moment)) => (Some(moment.as_millis()), None),
         };
-        Ok(NewRow { job, lane, state, parents, run_at, run_boot, due, expires_at, expires_boot })
+        Ok(NewRow { job, lane, state, waiting, run_at, run_boot, due, expires_at, expires_boot })
     }
 
     /// Binds the values after so many others. What is not bound is NULL.
@@ -243,7 +263,7 @@ impl<'a> NewRow<'a> {
         next(self.run_boot.as_ref().map(|at| at as _))?;
         next(self.expires_at.as_ref().map(|at| at as _))?;
         next(self.expires_boot.as_ref().map(|at| at as _))?;
-        next(Some(&i64::try_from(self.parents.len()).unwrap_or(i64::MAX)))?;
+        next(Some(&self.waiting.blockers))?;
         next(name.as_ref().map(|name| name as _))?;
         next(job.unique_key.as_ref().map(|key| key as _))?;
         next(job.timeout.map(row::millis).as_ref().map(|timeout| timeout as _))?;
@@ -293,19 +313,54 @@ fn is_held(tx: &Tx<'_>, key: JobKey) -> Result<bool, StoreError> {
     Ok(tx.prepare("SELECT 1 FROM queuectl_lease WHERE key = ?1")?.exists([key.0])?)
 }
 
-/// The jobs that this one has to wait for: those of its `after` that have not completed.
-fn open_parents(tx: &Tx<'_>, job: &NewJob) -> Result<Vec<JobKey>, StoreError> {
-    let mut parents = Vec::with_capacity(job.after.len());
-    for id in &job.after {
-        match find(tx, id)? {
-            Some((_, State::Completed)) => {}
-            Some((key, _)) if parents.contains(&key) => {}
-            Some((key, _)) => parents.push(key),
-            None if job.id.as_ref() == Some(id) => return Err(StoreError::Cycle(id.clone())),
-            None => return Err(StoreError::NotFound(id.clone())),
+/// What a new job has to wait for.
+#[derive(Default)]
+struct Waiting {
+    parents: Vec<(JobKey, Terms)>,
+    /// How many of them may still end as the job waits for.
+    blockers: i64,
+    /// They have ended otherwise, and the job is cancelled for this reason.
+    in_vain: Option<String>,
+}
+
+impl Waiting {
+    fn of(tx: &Tx<'_>, job: &NewJob) -> Result<Self, StoreError> {
+        let NewJob { needs, otherwise, .. } = *job;
+        let mut seen = HashSet::with_capacity(job.after.len());
+        let (mut waiting, mut met, mut lost) = (Waiting::default(), false, None);
+        for after in &job.after {
+            let Some((key, state)) = find(tx, &after.job)? else {
+                let itself = job.id.as_ref() == Some(&after.job);
+                let missing = if itself { StoreError::Cycle } else { StoreError::NotFound };
+                return Err(missing(after.job.clone()));
+            };
+            if !seen.insert(key) {
+                continue;
+            }
+            let outlook = Outlook::of(after.on, otherwise, state);
+            match outlook {
+                Outlook::Met => met = true,
+                Outlook::Open => waiting.blockers += 1,
+                Outlook::Lost => lost = lost.or(Some((&after.job, state))),
+            }
+            if outlook == Outlook::Open || (outlook == Outlook::Lost && needs == Needs::Any) {
+                let lost = outlook == Outlook::Lost;
+                waiting.parents.push((key, Terms { on: after.on, needs, otherwise, lost }));
+            }
+        }
+        let waits = waiting.blockers > 0;
+        match (needs, lost) {
+            (Needs::Any, _) if met => Ok(Waiting::default()),
+            (Needs::Any, Some(_)) if waits => Ok(waiting),
+            (Needs::Any, Some(_)) if otherwise == Otherwise::Run => Ok(Waiting::default()),
+            (Needs::All, Some(_)) if otherwise == Otherwise::Run => Ok(waiting),
+            (_, Some((parent, state))) => {
+                let in_vain = Some(dependents::reason(parent, Some(state)));
+                Ok(Waiting { in_vain, ..Waiting::default() })
+            }
+            (_, None) => Ok(waiting),
         }
     }
-    Ok(parents)
 }
 
 /// A job's number and state.

@@ -6,12 +6,13 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::dependents;
 use super::row;
 use super::settle;
 use super::transaction::Tx;
 use crate::clock::{BootTime, Timestamp};
 use crate::id::JobKey;
-use crate::state::{Event, transition};
+use crate::state::{Event, State, transition};
 use crate::store::StoreError;
 
 /// A job that waits can expire from now on: at the moment in its row.
@@ -86,16 +87,20 @@ pub(super) fn expire(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
             )?
             .query_map((clock, now), |row| row.get(0).map(JobKey))?
             .collect::<Result<Vec<_>, _>>()?;
-        for key in keys {
-            expire_one(tx, key)?;
-            expired += 1;
-        }
+        expire_all(tx, &keys)?;
+        expired += keys.len() as u64;
     }
     Ok(expired)
 }
 
-/// Cancels a job that has expired while it waited.
-pub(super) fn expire_one(tx: &mut Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+/// Cancels jobs that have expired while they waited. Their dependents are told when all of them are: these
+/// may be among them.
+pub(super) fn expire_all(tx: &mut Tx<'_>, jobs: &[JobKey]) -> Result<(), StoreError> {
+    jobs.iter().try_for_each(|key| expire_one(tx, *key))?;
+    jobs.iter().try_for_each(|key| dependents::ended(tx, *key, State::Cancelled))
+}
+
+fn expire_one(tx: &mut Tx<'_>, key: JobKey) -> Result<(), StoreError> {
     let (state, expires_at) = tx
         .prepare("SELECT state, expires_at FROM queuectl_job WHERE key = ?1")?
         .query_row([key.0], |row| Ok((row::state(row, 0)?, row::timestamp(row, 1)?)))?;

@@ -188,13 +188,16 @@ pub(super) fn dead_workers(
         let process: String = row.get(1)?;
         let same_boot = row.get::<_, String>(2)? == boot_id;
         let lease_ended = !same_boot || row.get::<_, i64>(3)? <= boot.as_millis();
-        let gone = match last.take() {
-            Some((same, gone)) if same == process => gone,
+        let gone = match &last {
             // What was noted before a restart may have been lost with it.
             _ if !same_boot => None,
-            _ => locks.last_word(&process).map(Rc::new),
+            Some((same, gone)) if *same == process => gone.clone(),
+            _ => {
+                let gone = locks.last_word(&process).map(Rc::new);
+                last = Some((process.clone(), gone.clone()));
+                gone
+            }
         };
-        last = Some((process.clone(), gone.clone()));
         match gone {
             Some(begun) => dead.push(Dead { worker, process, death: Death::ProcessGone(begun) }),
             None if lease_ended => dead.push(Dead { worker, process, death: Death::LeaseEnded }),

@@ -83,7 +83,7 @@ const WALL: i64 = 0;
 const BOOT: i64 = 1;
 
 /// When the next waiting job becomes due; zero if one is.
-fn next_due(tx: &Tx<'_>) -> Result<Option<Duration>, StoreError> {
+pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<Duration>, StoreError> {
     let (wall, boot): (Option<i64>, Option<i64>) = tx
         .prepare(
             "SELECT (SELECT min(at) FROM queuectl_due WHERE clock = 0),

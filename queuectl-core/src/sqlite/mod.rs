@@ -10,6 +10,7 @@ mod checkpoint;
 mod claim;
 mod combine;
 mod command;
+mod dependents;
 mod enqueue;
 mod error;
 mod expiry;
@@ -218,8 +219,13 @@ impl Store for SqliteStore {
                 return Ok(Exchanged { refused, ..Exchanged::default() });
             };
             let next_due = line::promote(tx)?;
-            let Claims { claimed, more } = claim::claim(tx, request)?;
-            let next_due = if more { Some(Duration::ZERO) } else { next_due };
+            let Claims { claimed, more, ended } = claim::claim(tx, request)?;
+            let next_due = match () {
+                () if more => Some(Duration::ZERO),
+                // Their ends may have freed jobs that have a moment to wait for.
+                () if ended => line::next_due(tx)?,
+                () => next_due,
+            };
             Ok(Exchanged { refused, claimed, next_due })
         })?;
         if !settle.is_empty()

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
+use super::dependents::Terms;
 use super::row;
 use crate::attempt::{Attempt, Captured, Report};
 use crate::clock::Timestamp;
+use crate::dependency::After;
 use crate::id::{JobId, JobKey, Name, Token, WorkerKey};
 use crate::job::Job;
 use crate::state::State;
@@ -50,21 +52,28 @@ pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Option<Job>, St
         return Ok(None);
     };
     if job.state == State::Blocked {
-        job.waits_for = waits_for(connection, job.key)?;
+        read_parents(connection, &mut job)?;
     }
     Ok(Some(job))
 }
 
-fn waits_for(connection: &Connection, child: JobKey) -> Result<Vec<JobId>, StoreError> {
+/// What a blocked job waits for.
+fn read_parents(connection: &Connection, job: &mut Job) -> Result<(), StoreError> {
     let mut parents = connection.prepare_cached(
-        "SELECT key, name FROM queuectl_dependency JOIN queuectl_job ON key = parent
+        "SELECT key, name, condition, needs, otherwise, lost
+         FROM queuectl_dependency JOIN queuectl_job ON key = parent
          WHERE child = ?1 ORDER BY parent",
     )?;
-    let parents = parents.query_map([child.0], |row| {
-        let key = JobKey(row.get(0)?);
-        row::id(row, key, 1)
-    })?;
-    Ok(parents.collect::<Result<_, _>>()?)
+    let mut rows = parents.query([job.key.0])?;
+    while let Some(row) = rows.next()? {
+        let parent = row::id(row, JobKey(row.get(0)?), 1)?;
+        let terms = Terms::read(row, 2)?;
+        (job.needs, job.otherwise) = (terms.needs, terms.otherwise);
+        if !terms.lost {
+            job.waits_for.push(After { job: parent, on: terms.on });
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>, StoreError> {
@@ -138,7 +147,7 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
         })?
         .collect::<Result<Vec<_>, _>>()?;
     for job in jobs.iter_mut().filter(|job| job.state == State::Blocked) {
-        job.waits_for = waits_for(connection, job.key)?;
+        read_parents(connection, job)?;
     }
     Ok(jobs)
 }

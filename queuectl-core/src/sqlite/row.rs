@@ -7,11 +7,11 @@ use rusqlite::types::Type;
 
 use crate::backoff::BackoffPolicy;
 use crate::clock::Timestamp;
+use crate::dependency::{Needs, Otherwise};
 use crate::id::{JobId, JobKey, Name, Token, WorkerKey};
 use crate::job::{Job, Json};
 use crate::state::State;
 
-pub(super) const BLOCKED: i64 = code(State::Blocked);
 pub(super) const COMPLETED: i64 = code(State::Completed);
 
 /// The number of a state: its place in [`State::ALL`].
@@ -21,10 +21,15 @@ pub(super) const fn code(state: State) -> i64 {
 
 /// The state in a column.
 pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
+    word(row, column, &State::ALL)
+}
+
+/// One of a few words, which stands in a column by its place among them.
+pub(super) fn word<T: Copy>(row: &Row<'_>, column: usize, words: &[T]) -> rusqlite::Result<T> {
     let code: i64 = row.get(column)?;
     usize::try_from(code)
         .ok()
-        .and_then(|index| State::ALL.get(index).copied())
+        .and_then(|index| words.get(index).copied())
         .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, code))
 }
 
@@ -132,6 +137,8 @@ pub(super) fn job(
         backoff: optional_backoff(row, 16)?,
         tags: tags(row, 17)?,
         waits_for: Vec::new(),
+        needs: Needs::All,
+        otherwise: Otherwise::Wait,
         cancel_reason: row.get(18)?,
         last_error: row.get(19)?,
         result: row.get::<_, Option<String>>(20)?.map(Json::from_store),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::dependents;
 use super::expiry;
 use super::line;
 use super::row;
@@ -156,7 +157,7 @@ impl<'a> Complete<'a> {
             .parents
             .query_map((first, last), |row| row.get(0).map(JobKey))?
             .collect::<Result<Vec<_>, _>>()?;
-        parents.into_iter().try_for_each(|parent| unblock_dependents(tx, parent))
+        parents.into_iter().try_for_each(|parent| dependents::ended(tx, parent, State::Completed))
     }
 }
 
@@ -363,6 +364,9 @@ fn finish(
     if let Some(report) = report {
         record(tx, &attempt, held.worker, report)?;
     }
+    if state.is_terminal() {
+        dependents::ended(tx, lease.key, state)?;
+    }
     Ok(state)
 }
 
@@ -451,40 +455,6 @@ fn record(
                     output.tail,
                 ],
             )?;
-        }
-    }
-    Ok(())
-}
-
-/// The job has completed: those that waited for it alone become pending.
-fn unblock_dependents(tx: &mut Tx<'_>, parent: JobKey) -> Result<(), StoreError> {
-    let children = tx
-        .prepare("DELETE FROM queuectl_dependency WHERE parent = ?1 RETURNING child")?
-        .query_map([parent.0], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    for child in children {
-        let unblocked = tx
-            .prepare(
-                "UPDATE queuectl_job SET blockers = blockers - 1 WHERE key = ?1
-                 RETURNING lane, state, blockers",
-            )?
-            .query_row([child], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-            })
-            .optional()?;
-        if let Some((lane, row::BLOCKED, 0)) = unblocked {
-            // It may have to wait for a moment as well.
-            let due = tx
-                .prepare(
-                    "UPDATE queuectl_job SET state = 0, updated_at = ?2 WHERE key = ?1
-                     RETURNING ifnull(run_boot <= ?3, run_at <= ?2)",
-                )?
-                .query_row((child, tx.now.as_millis(), tx.boot.as_millis()), |row| row.get(0))?;
-            match due {
-                true => line::make_ready(tx, JobKey(child), JobKey(child))?,
-                false => line::make_due(tx, JobKey(child))?,
-            }
-            tx.moved(lane, State::Blocked, State::Pending);
         }
     }
     Ok(())

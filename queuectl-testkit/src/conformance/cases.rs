@@ -68,6 +68,24 @@ macro_rules! conformance_cases {
                 commands_work_on_a_paused_queue
                 commands_on_jobs_that_are_not_there_are_refused
             }
+            conditions: {
+                each_end_of_a_parent_moves_its_dependents_at_once
+                a_parent_that_has_ended_decides_at_once
+                any_one_of_several_parents_is_enough
+                one_parent_that_has_ended_well_is_enough
+                the_last_of_several_parents_decides_when_none_has_ended_well
+                a_parent_that_is_run_again_counts_again
+                deleting_one_of_several_parents_leaves_the_others
+                where_all_are_needed_one_that_ends_otherwise_does_not_stop_a_job_that_runs_anyway
+                what_is_cancelled_with_its_parent_moves_its_own_dependents
+                a_long_chain_is_cancelled_with_its_head
+                a_parent_and_its_child_can_be_cancelled_together
+                a_parent_named_twice_counts_as_it_was_named_first
+                a_blocked_job_shows_what_it_waits_for_and_how
+                a_graph_runs_in_order
+                a_parent_and_its_child_may_expire_together
+                a_claim_knows_when_what_it_has_freed_is_due
+            }
             dependencies: {
                 a_job_waits_until_its_parent_has_completed
                 a_job_waits_for_the_last_of_its_parents

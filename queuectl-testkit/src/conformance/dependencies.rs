@@ -1,17 +1,18 @@
 //! Jobs that wait for other jobs.
 
 use queuectl_core::store::Verdict;
-use queuectl_core::{JobId, State, StoreError};
+use queuectl_core::{After, NewJob, State, StoreError};
 
 use super::trial::{Trial, all_jobs, id, job, named, secs, settlement};
 
-fn after(child: &str, parents: &[&str]) -> queuectl_core::NewJob {
+pub(super) fn after(child: &str, parents: &[&str]) -> NewJob {
     let new = named(child).priority(-1);
     parents.iter().fold(new, |new, parent| new.after(id(parent)))
 }
 
-fn waits_for(t: &Trial, child: &str) -> Vec<String> {
-    let mut ids: Vec<_> = t.job(&id(child)).waits_for.iter().map(JobId::to_string).collect();
+pub(super) fn waits_for(t: &Trial, child: &str) -> Vec<String> {
+    let mut ids: Vec<_> =
+        t.job(&id(child)).waits_for.iter().map(|after| after.job.to_string()).collect();
     ids.sort();
     ids
 }
@@ -20,7 +21,7 @@ pub fn a_job_waits_until_its_parent_has_completed(t: &mut Trial) {
     let parent = t.enqueue(job());
     let child = t.enqueue(job().priority(9).after(parent.clone()));
     assert_eq!(t.job(&child).state, State::Blocked);
-    assert_eq!(t.job(&child).waits_for, std::slice::from_ref(&parent));
+    assert_eq!(t.job(&child).waits_for, [After::from(parent.clone())]);
     let worker = t.worker();
     let claimed = t.claim_one(worker);
     assert_eq!(claimed.id, parent);
@@ -75,7 +76,7 @@ pub fn a_parent_in_any_other_state_blocks(t: &mut Trial) {
         let parent = t.job_in(state, job().queue(state.as_str()).unwrap());
         let child = t.enqueue(job().after(parent.clone()));
         assert_eq!(t.state(&child), State::Blocked, "by a {state} job");
-        assert_eq!(t.job(&child).waits_for, [parent]);
+        assert_eq!(t.job(&child).waits_for, [After::from(parent)]);
     }
 }
 

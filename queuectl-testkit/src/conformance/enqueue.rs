@@ -57,7 +57,7 @@ pub fn a_job_is_kept_as_it_was_enqueued(t: &mut Trial) {
     let mut tags = kept.tags.clone();
     tags.sort();
     assert_eq!(tags, [name("a"), name("b")]);
-    assert_eq!(kept.waits_for, [parent]);
+    assert_eq!(kept.waits_for, [parent.into()]);
     assert_eq!((kept.cancel_reason, kept.last_error), (None, None));
     assert_eq!((kept.result, kept.progress), (None, None));
 }

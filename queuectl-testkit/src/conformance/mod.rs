@@ -18,6 +18,7 @@
 mod cases;
 pub mod claim;
 pub mod commands;
+pub mod conditions;
 pub mod dependencies;
 pub mod enqueue;
 pub mod expiry;

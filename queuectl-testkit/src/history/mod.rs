@@ -23,7 +23,9 @@ mod tiny;
 use std::time::Duration;
 
 use queuectl_core::store::Cancelled;
-use queuectl_core::{Attempt, Job, JobId, JobKey, Lease, Name, State, Timestamp, Token};
+use queuectl_core::{
+    After, Attempt, Job, JobId, JobKey, Lease, Name, Needs, Otherwise, State, Timestamp, Token,
+};
 
 pub use self::findings::{Counted, Explanation, Findings, Promise, Violation};
 use self::index::Index;
@@ -117,7 +119,11 @@ pub struct Asked {
     /// Its queue.
     pub queue: Name,
     /// The jobs that it waits for.
-    pub after: Vec<JobId>,
+    pub after: Vec<After>,
+    /// How many of them must end so.
+    pub needs: Needs,
+    /// What becomes of it if they end otherwise.
+    pub otherwise: Otherwise,
     /// The earliest moment at which it may start: for a delay, the moment before the call plus the
     /// delay. `None` if it may at once.
     pub not_before: Option<Moment>,
@@ -128,8 +134,16 @@ pub struct Asked {
 impl Asked {
     /// A job that may run at once and waits for nothing.
     pub fn new(id: Option<JobId>, queue: Name) -> Self {
-        let (unique_key, after) = (None, Vec::new());
-        Asked { id, unique_key, queue, after, not_before: None, backoff_min: Duration::ZERO }
+        Asked {
+            id,
+            unique_key: None,
+            queue,
+            after: Vec::new(),
+            needs: Needs::All,
+            otherwise: Otherwise::Wait,
+            not_before: None,
+            backoff_min: Duration::ZERO,
+        }
     }
 }
 

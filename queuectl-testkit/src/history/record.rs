@@ -1,6 +1,6 @@
 //! What the store has recorded, against what the witness saw: outcomes, reasons, attempts, the end.
 
-use queuectl_core::{Attempt, Cause, Job, State};
+use queuectl_core::{Attempt, Cause, Job, Outlook, State};
 
 use super::findings::{Explanation, Findings, Promise};
 use super::index::{Index, Line, Requests};
@@ -252,11 +252,11 @@ fn last_state(index: &Index<'_>, line: &Line<'_>, job: &Job, findings: &mut Find
         State::Dead => last.is_some_and(|cause| {
             is_failure(cause) || matches!(cause, Cause::LeaseLost | Cause::Undecodable)
         }),
-        // By an operator, by its own handler, or because what it waited for was deleted.
+        // By an operator, by its own handler, or because of what it waited for.
         State::Cancelled => {
             !index.requests(line.id).cancelled.is_empty()
                 || last == Some(Cause::Cancelled)
-                || waited_for_deleted(index, line)
+                || waited_in_vain(index, line)
         }
         _ => true,
     };
@@ -266,8 +266,10 @@ fn last_state(index: &Index<'_>, line: &Line<'_>, job: &Job, findings: &mut Find
     }
     let end = &index.history.end;
     let waits_for_others = job.waits_for.iter().any(|parent| {
-        let keys = index.keys.get(parent).map_or(&[][..], Vec::as_slice);
-        keys.iter().any(|key| index.lines[key].job.is_some_and(|job| job.state != State::Completed))
+        let keys = index.keys.get(&parent.job).map_or(&[][..], Vec::as_slice);
+        let decided =
+            |other: &Job| Outlook::of(parent.on, job.otherwise, other.state) != Outlook::Open;
+        keys.iter().any(|key| index.lines[key].job.is_some_and(|job| !decided(job)))
     });
     let waits = match job.state {
         State::Processing => false,
@@ -281,12 +283,22 @@ fn last_state(index: &Index<'_>, line: &Line<'_>, job: &Job, findings: &mut Find
     }
 }
 
-fn waited_for_deleted(index: &Index<'_>, line: &Line<'_>) -> bool {
+/// Whether a job that it waits for was deleted, or may have ended otherwise than the job waits for. One
+/// that was retried since may have done so before.
+fn waited_in_vain(index: &Index<'_>, line: &Line<'_>) -> bool {
     let enqueued = &index.requests(line.id).enqueued;
-    let parents = enqueued.iter().flat_map(|(_, asked)| &asked.after);
-    parents
-        .into_iter()
-        .any(|parent| index.history.end.retention || !index.requests(parent).purged.is_empty())
+    let parents =
+        enqueued.iter().flat_map(|(_, asked)| asked.after.iter().map(move |on| (asked, on)));
+    parents.into_iter().any(|(asked, after)| {
+        let requests = index.requests(&after.job);
+        let lost = |state| Outlook::of(after.on, asked.otherwise, state) == Outlook::Lost;
+        let keys = index.keys.get(&after.job).map_or(&[][..], Vec::as_slice);
+        let mut states = keys.iter().filter_map(|key| Some(index.lines[key].job?.state));
+        index.history.end.retention
+            || !requests.purged.is_empty()
+            || (!requests.retried.is_empty() && State::ALL.into_iter().any(lost))
+            || states.any(lost)
+    })
 }
 
 /// What was seen to have ended stays as it was, until an operator changes it.
@@ -517,7 +529,7 @@ mod tests {
         assert_eq!(broken(&later), []);
         // It waits for a job that is dead.
         let mut blocked = left(State::Blocked);
-        blocked.end.jobs[0].0.waits_for.push(id("p"));
+        blocked.end.jobs[0].0.waits_for.push(id("p").into());
         assert_eq!(broken(&blocked), [Promise::NothingStuck]);
         completed(&mut blocked, "p", 2, 30);
         assert_eq!(broken(&blocked), [Promise::NothingStuck]);

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use queuectl_core::{Cause, JobId, Name};
+use queuectl_core::{After, Cause, Condition, JobId, Name, Needs, Otherwise};
 
 use super::findings::{Findings, Promise};
 use super::index::{Index, Line, RESOLUTION, Requests};
@@ -91,11 +91,11 @@ fn early(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
             let text = format!("started at {}, not to run before {}", started_at.0, not_before.0);
             findings.broken(Promise::NotEarly, line.id, text);
         }
-        for parent in parents(requests) {
-            if !completed_by(index, parent, started_at) && !hurried(Moment(i64::MIN)) {
-                let text = format!("started at {} before {parent} had completed", started_at.0);
-                findings.broken(Promise::NotEarly, line.id, text);
-            }
+        if let Some(parents) = waited_for(index, requests, started_at)
+            && !hurried(Moment(i64::MIN))
+        {
+            let text = format!("started at {} before {parents} had completed", started_at.0);
+            findings.broken(Promise::NotEarly, line.id, text);
         }
         if let Some(before) = previous
             && let Some((ended_at, How::Failed)) = before.ended
@@ -112,12 +112,27 @@ fn early(index: &Index<'_>, line: &Line<'_>, findings: &mut Findings) {
     }
 }
 
-/// The jobs that a job waits for, whichever of the calls that may have made it did.
-fn parents<'a>(requests: &'a Requests<'_>) -> impl Iterator<Item = &'a JobId> {
-    let first = requests.enqueued.first().map_or(&[][..], |(_, asked)| asked.after.as_slice());
-    first
-        .iter()
-        .filter(|parent| requests.enqueued.iter().all(|(_, asked)| asked.after.contains(parent)))
+/// What a job that starts `at` that moment should have waited for, whichever of the calls that may have
+/// made it did. That a parent has failed is seen by nobody but the store: only successes count here,
+/// and only where nothing else would have done.
+fn waited_for(index: &Index<'_>, requests: &Requests<'_>, at: Moment) -> Option<String> {
+    let mut missing = requests.enqueued.iter().map(|(_, asked)| {
+        let sure =
+            |after: &&After| after.on == Condition::Success && asked.otherwise != Otherwise::Run;
+        let waits = |after: &&After| !completed_by(index, &after.job, at);
+        let missing: Vec<_> = asked.after.iter().filter(sure).filter(waits).collect();
+        let enough = match asked.needs {
+            Needs::All => missing.is_empty(),
+            Needs::Any => missing.len() < asked.after.len() || missing.is_empty(),
+        };
+        (!enough).then(|| {
+            let names: Vec<_> = missing.iter().map(|after| after.job.to_string()).collect();
+            names.join(" and ")
+        })
+    });
+    // If one of the calls would have let it start, it may have been that one.
+    let first = missing.next()??;
+    missing.all(|other| other.is_some()).then_some(first)
 }
 
 fn completed_by(index: &Index<'_>, id: &JobId, by: Moment) -> bool {
@@ -337,7 +352,7 @@ mod tests {
             else {
                 unreachable!()
             };
-            jobs[0].after = vec![id("a")];
+            jobs[0].after = vec![id("a").into()];
             history
         };
         assert_eq!(broken(&child(15)), [Promise::NotEarly]);

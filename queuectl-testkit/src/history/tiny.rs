@@ -112,6 +112,8 @@ pub(super) fn job(name: &str, key: i64, state: State, token: i64, attempts: u32)
         unique_key: None,
         tags: Vec::new(),
         waits_for: Vec::new(),
+        needs: queuectl_core::Needs::All,
+        otherwise: queuectl_core::Otherwise::Wait,
         cancel_reason: None,
         last_error: None,
         result: None,

@@ -31,11 +31,15 @@ impl Data {
                 _ => Cancelled::Now,
             })
             .collect();
-        for key in distinct(&keys) {
+        let keys = distinct(&keys);
+        for &key in &keys {
             if let Some(record) = self.jobs.get_mut(&key) {
                 record.cancel(reason, now)?;
             }
             self.note_leftovers(key, None);
+        }
+        for key in keys {
+            self.tell_dependents(key, now)?;
         }
         Ok(answers)
     }
@@ -51,6 +55,7 @@ impl Data {
             if let Some(record) = self.jobs.get_mut(&key) {
                 record.run_again(now)?;
             }
+            self.lives_again(key);
         }
         Ok(())
     }
@@ -119,12 +124,18 @@ impl Data {
             .map(|record| record.job.key)
             .take(EXPIRE_LEN_MAX)
             .collect();
-        expired.iter().try_for_each(|key| self.expire_one(*key, now))?;
+        expired.iter().try_for_each(|key| self.expire_record(*key, now))?;
+        expired.iter().try_for_each(|key| self.tell_dependents(*key, now))?;
         Ok(expired.len() as u64)
     }
 
     /// Cancels a job that has expired.
     pub(super) fn expire_one(&mut self, key: JobKey, now: &Now) -> Result<(), StoreError> {
+        self.expire_record(key, now)?;
+        self.tell_dependents(key, now)
+    }
+
+    fn expire_record(&mut self, key: JobKey, now: &Now) -> Result<(), StoreError> {
         if let Some(record) = self.jobs.get_mut(&key) {
             record.expire(now)?;
         }
@@ -132,16 +143,12 @@ impl Data {
         Ok(())
     }
 
-    /// Deletes jobs. What waits for one of them would wait for ever, and is cancelled.
+    /// Deletes jobs. What waits for one of them would wait for ever.
     fn delete(&mut self, keys: &[JobKey], now: &Now) -> Result<(), StoreError> {
         for key in distinct(keys) {
             let id = self.jobs[&key].job.id.clone();
             self.remove(key);
-            for child in self.jobs.values_mut() {
-                if child.parents.contains(&key) {
-                    child.cancel(&format!("job {id}, which it waited for, was deleted"), now)?;
-                }
-            }
+            self.deleted(key, &id, now)?;
         }
         Ok(())
     }
@@ -163,7 +170,7 @@ impl Data {
 }
 
 impl Record {
-    fn cancel(&mut self, reason: &str, now: &Now) -> Result<(), StoreError> {
+    pub(super) fn cancel(&mut self, reason: &str, now: &Now) -> Result<(), StoreError> {
         // Its worker may have been told the first reason by now.
         self.job.cancel_reason.get_or_insert_with(|| reason.to_owned());
         if self.job.state == State::Processing {

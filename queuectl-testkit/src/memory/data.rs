@@ -1,13 +1,13 @@
 //! What the store keeps: jobs, workers, queues, settings. And the one question that needs all clocks:
 //! is a waiting job due?
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use queuectl_core::store::{Rescued, StopMode};
 use queuectl_core::{
-    Attempt, BootId, BootTime, Cause, Clock, Event, Job, JobId, JobKey, Lease, Name,
+    Attempt, BootId, BootTime, Cause, Clock, Condition, Event, Job, JobId, JobKey, Lease, Name,
     RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token, WorkerKey,
     transition,
 };
@@ -51,14 +51,23 @@ pub(super) struct Record {
     pub(super) due: Due,
     /// When it expires, if nobody holds it then.
     pub(super) expiry: Option<Due>,
-    /// The parents that have not completed. Empty unless the job is blocked.
-    pub(super) parents: BTreeSet<JobKey>,
+    /// The parents whose ends it still waits for. Empty unless the job is blocked.
+    pub(super) parents: BTreeMap<JobKey, Parent>,
     /// Every attempt; the last is the running one while the job is processing.
     pub(super) attempts: Vec<Attempt>,
     /// The first lost attempt that may have left something running.
     pub(super) lost_from: Option<Token>,
     /// The newest attempt that has begun.
     pub(super) begun: Option<Token>,
+}
+
+/// A job that another waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parent {
+    /// How it must end.
+    pub(super) on: Condition,
+    /// It has ended otherwise, and nobody has retried it.
+    pub(super) lost: bool,
 }
 
 /// When a pending or failed job may be claimed, or a waiting one expires.
@@ -172,6 +181,10 @@ impl Record {
         let moment = self.job.expires_at.unwrap_or(Timestamp::MAX);
         self.job.cancel_reason = Some(format!("expired: not begun by {moment}"));
         self.happen(Event::Expire, now)
+    }
+
+    pub(super) fn waits_for(&self, parent: JobKey) -> bool {
+        self.job.state == State::Blocked && self.parents.contains_key(&parent)
     }
 
     /// If the job is due, it stays so.

@@ -1,14 +1,14 @@
 //! Adding jobs: all or none.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use queuectl_core::store::{Enqueued, Rescued};
 use queuectl_core::{
-    BATCH_LEN_MAX, CHOSEN_KEY_MAX, Expiry, Job, JobId, JobKey, NewJob, Start, State, StoreError,
-    Token,
+    After, BATCH_LEN_MAX, CHOSEN_KEY_MAX, Expiry, Job, JobId, JobKey, NewJob, Start, State,
+    StoreError, Token,
 };
 
-use super::data::{Data, Due, Now, Record};
+use super::data::{Data, Due, Now, Parent, Record};
 
 /// A job as it was before a call that may still fail, and what it had left.
 struct Before {
@@ -72,6 +72,7 @@ impl Data {
         }
         self.jobs.insert(key, record);
         self.last_key = self.last_key.max(key.0);
+        self.look_at_parents(key, None, now)?;
         Ok(Enqueued { id, key, created: true })
     }
 
@@ -112,7 +113,7 @@ impl Data {
         id: JobId,
         now: &Now,
     ) -> Result<Record, StoreError> {
-        let parents = self.open_parents(new)?;
+        let parents = self.parents(new)?;
         let retries = new.max_retries.unwrap_or(self.settings.max_retries);
         let job = Job {
             key,
@@ -120,7 +121,7 @@ impl Data {
             queue: new.queue.clone(),
             kind: new.kind.clone(),
             payload: new.payload.clone(),
-            state: if parents.is_empty() { State::Pending } else { State::Blocked },
+            state: if new.after.is_empty() { State::Pending } else { State::Blocked },
             priority: new.priority,
             run_at: now.wall,
             expires_at: None,
@@ -137,6 +138,8 @@ impl Data {
             unique_key: new.unique_key.clone(),
             tags: new.tags.clone(),
             waits_for: Vec::new(),
+            needs: new.needs,
+            otherwise: new.otherwise,
             cancel_reason: None,
             last_error: None,
             result: None,
@@ -175,17 +178,16 @@ impl Data {
         Ok(record)
     }
 
-    /// The jobs that a new one has to wait for.
-    fn open_parents(&self, new: &NewJob) -> Result<BTreeSet<JobKey>, StoreError> {
-        let mut parents = BTreeSet::new();
-        for id in &new.after {
+    /// The jobs that a new one is to wait for. One that is named twice counts once, as it was named
+    /// first.
+    fn parents(&self, new: &NewJob) -> Result<BTreeMap<JobKey, Parent>, StoreError> {
+        let mut parents = BTreeMap::new();
+        for After { job: id, on } in &new.after {
             if new.id.as_ref() == Some(id) {
                 return Err(StoreError::Cycle(id.clone()));
             }
             let parent = self.find(id).ok_or_else(|| StoreError::NotFound(id.clone()))?;
-            if self.jobs[&parent].job.state != State::Completed {
-                parents.insert(parent);
-            }
+            parents.entry(parent).or_insert(Parent { on: *on, lost: false });
         }
         Ok(parents)
     }

@@ -3,9 +3,7 @@
 use std::cmp::Reverse;
 
 use queuectl_core::store::{ClaimRequest, Exchanged, Settlement, Verdict};
-use queuectl_core::{
-    Attempt, Cause, Claimed, Event, JobKey, Report, State, StoreError, Token, WorkerKey,
-};
+use queuectl_core::{Attempt, Cause, Claimed, Event, Report, State, StoreError, Token, WorkerKey};
 
 use super::data::{Data, Now, Record};
 
@@ -83,20 +81,8 @@ impl Data {
         }
         record.happen(event, now)?;
         self.note_leftovers(settlement.lease.key, None);
-        if event == Event::Complete {
-            self.unblock_children(settlement.lease.key, now)?;
-        }
+        self.tell_dependents(settlement.lease.key, now)?;
         Ok(true)
-    }
-
-    fn unblock_children(&mut self, parent: JobKey, now: &Now) -> Result<(), StoreError> {
-        for child in self.jobs.values_mut() {
-            if child.parents.remove(&parent) && child.parents.is_empty() {
-                child.happen(Event::Unblock, now)?;
-                child.note_due(now);
-            }
-        }
-        Ok(())
     }
 
     /// The jobs that wait for a time or a worker.

@@ -10,6 +10,7 @@
 
 mod commands;
 mod data;
+mod dependents;
 mod enqueue;
 mod exchange;
 mod reading;

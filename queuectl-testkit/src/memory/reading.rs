@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use queuectl_core::store::{JobQuery, LaneCounts, QueueInfo, Sort, WorkerInfo};
-use queuectl_core::{Attempt, Job, JobId, JobKey, Name, State};
+use queuectl_core::{After, Attempt, Job, JobId, JobKey, Name, Needs, Otherwise, State};
 
 use super::data::{Data, Now, Record};
 
@@ -16,9 +16,16 @@ impl Data {
         let waits_for = record
             .parents
             .iter()
-            .filter_map(|parent| Some(self.jobs.get(parent)?.job.id.clone()))
+            .filter(|(_, parent)| !parent.lost)
+            .filter_map(|(key, parent)| {
+                Some(After { job: self.jobs.get(key)?.job.id.clone(), on: parent.on })
+            })
             .collect();
-        Job { waits_for, ..record.job.clone() }
+        let job = record.job.clone();
+        match job.state {
+            State::Blocked => Job { waits_for, ..job },
+            _ => Job { needs: Needs::All, otherwise: Otherwise::Wait, ..job },
+        }
     }
 
     pub(super) fn jobs(&self, query: &JobQuery) -> Vec<Job> {

@@ -79,6 +79,7 @@ impl Data {
                 record.give_back(now)?;
             }
             self.note_leftovers(key, None);
+            self.tell_dependents(key, now)?;
         }
         self.workers.retain(|key, _| !workers.contains(key));
         Ok(())
@@ -117,6 +118,7 @@ impl Data {
                 let cleans = lost.as_ref().is_some_and(|lost| kinds.contains(&lost.kind));
                 rescued.extend(lost);
                 self.note_leftovers(key, cleans.then_some(process));
+                self.tell_dependents(key, now)?;
             }
         }
         self.workers.retain(|key, _| !dead.contains(key));

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest_state_machine::ReferenceStateMachine;
 use queuectl_core::store::StopMode;
-use queuectl_core::{Setting, State};
+use queuectl_core::{Condition, Needs, Otherwise, Setting, State};
 
 use super::step::{Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
 use super::world::{Abilities, World};
@@ -33,7 +33,7 @@ impl ReferenceStateMachine for Stories {
         // The first is what a step becomes when it can be done without.
         let mut steps = vec![
             (14, pass_time()),
-            (22, enqueue(world)),
+            (22, enqueue(world, prop::option::weighted(0.25, 0..3u8).boxed())),
             (5, register(world)),
             (5, who().prop_map(Step::Rescue).boxed()),
             (5, (who(), named(), 0..4u8).prop_map(|(w, j, r)| Step::Cancel(w, j, r)).boxed()),
@@ -65,6 +65,34 @@ impl ReferenceStateMachine for Stories {
         if let Some(jobs) = in_states(|state| state == State::Processing) {
             let cancel = (who(), jobs, 0..4u8);
             steps.push((4, cancel.prop_map(|(w, j, r)| Step::Cancel(w, j, r)).boxed()));
+        }
+        if let Some(parents) = parents_of_blocked(world, |state| !state.is_terminal()) {
+            let cancel = (who(), parents, 0..4u8);
+            steps.push((3, cancel.prop_map(|(w, j, r)| Step::Cancel(w, j, r)).boxed()));
+        }
+        if let Some(parents) = parents_of_blocked(world, State::is_terminal) {
+            let again = (who(), parents.clone());
+            steps.push((2, again.prop_map(|(who, jobs)| Step::Retry(who, jobs)).boxed()));
+            let purge = (who(), parents);
+            steps.push((1, purge.prop_map(|(who, jobs)| Step::Purge(who, jobs)).boxed()));
+        }
+        // What has expired is seldom: most of what waits is claimed before.
+        let late = || world.jobs.values().filter(|job| world.has_expired(job));
+        if late().any(|job| job.state == State::Failed) {
+            steps.push((30, who().prop_map(Step::Expire).boxed()));
+        } else if world.jobs.values().any(|job| job.state == State::Failed && job.expiry.is_some())
+        {
+            steps.push((15, seconds(5..20).prop_map(Step::Pass).boxed()));
+        }
+        let keys: Vec<u8> = late().filter_map(|job| job.unique).collect();
+        if !keys.is_empty() {
+            steps.push((20, enqueue(world, select(keys).prop_map(Some).boxed())));
+        }
+        let lost: Vec<u32> =
+            world.jobs.keys().copied().filter(|job| world.is_lost_for_somebody(*job)).collect();
+        if !lost.is_empty() {
+            let again = (who(), select(lost));
+            steps.push((12, again.prop_map(|(who, job)| Step::Retry(who, vec![job])).boxed()));
         }
         if let Some(lease) = some_lease(world) {
             let notes = prop::collection::vec((lease.clone(), 0..9u8), 1..=2);
@@ -166,6 +194,15 @@ fn some_time() -> impl Strategy<Value = Duration> + Clone {
     ]
 }
 
+/// Jobs in some states that others wait for.
+fn parents_of_blocked(world: &World, fits: fn(State) -> bool) -> Option<BoxedStrategy<Vec<u32>>> {
+    let blocked = world.jobs.values().filter(|job| job.state == State::Blocked);
+    let parents = blocked.flat_map(|job| job.waits_for.keys().copied());
+    let parents: Vec<u32> =
+        parents.filter(|one| world.jobs.get(one).is_some_and(|job| fits(job.state))).collect();
+    (!parents.is_empty()).then(|| prop::collection::vec(select(parents), 1..=2).boxed())
+}
+
 /// The newest are the most interesting; most of the others have ended.
 fn some_job(world: &World) -> BoxedStrategy<u32> {
     (world.next_job.saturating_sub(10)..world.next_job.max(1)).boxed()
@@ -224,10 +261,11 @@ fn register(world: &World) -> BoxedStrategy<Step> {
     (who(), seconds(10..70)).prop_map(move |(w, lease)| Step::Register(w, worker, lease)).boxed()
 }
 
-fn enqueue(world: &World) -> BoxedStrategy<Step> {
+fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<Step> {
     let first = world.next_job;
     // Now and then what stands earlier in the batch, or the job itself.
-    let parent = first.saturating_sub(8)..first + 3;
+    let there: Vec<u32> = world.jobs.keys().rev().take(8).copied().chain([first]).collect();
+    let parent = prop_oneof![9 => select(there), 1 => first.saturating_sub(8)..first + 3];
     let start = prop_oneof![
         4 => Just(Start::Now),
         1 => some_time().prop_map(Start::In),
@@ -235,6 +273,16 @@ fn enqueue(world: &World) -> BoxedStrategy<Step> {
     ];
     let expiry =
         prop_oneof![some_time().prop_map(Expiry::In), (-2_000..20_000i64).prop_map(Expiry::At),];
+    let condition = prop_oneof![
+        3 => Just(Condition::Success),
+        2 => Just(Condition::Failure),
+        1 => Just(Condition::End),
+    ];
+    let otherwise = prop_oneof![
+        2 => Just(Otherwise::Wait),
+        2 => Just(Otherwise::Cancel),
+        1 => Just(Otherwise::Run),
+    ];
     let id = prop_oneof![
         6 => Just(Id::Auto),
         6 => Just(Id::Own),
@@ -246,18 +294,34 @@ fn enqueue(world: &World) -> BoxedStrategy<Step> {
         prop_oneof![5 => Just(0), 2 => Just(1), 1 => Just(KINDS.len() - 1)],
         -1..=1i16,
         prop::option::weighted(0.75, 0..3u32),
-        prop::option::weighted(0.25, 0..3u8),
+        unique,
         (start, prop::option::weighted(0.2, expiry)),
         prop_oneof![
-            3 => Just(Vec::new()),
-            1 => prop::collection::vec(parent, 1..=2),
+            2 => Just(Vec::new()),
+            1 => prop::collection::vec((parent, condition), 1..=3),
         ],
+        (prop_oneof![Just(Needs::All), Just(Needs::Any)], otherwise),
     );
     (who(), prop::collection::vec(job, 1..=3))
         .prop_map(move |(who, jobs)| {
             let jobs = (first..).zip(jobs).map(|(job, parts)| {
-                let (id, queue, kind, priority, retries, unique, (start, expiry), after) = parts;
-                New { job, id, queue, kind, priority, retries, unique, start, expiry, after }
+                let (id, queue, kind, priority, retries, unique, (start, expiry), after, terms) =
+                    parts;
+                let (needs, otherwise) = terms;
+                New {
+                    job,
+                    id,
+                    queue,
+                    kind,
+                    priority,
+                    retries,
+                    unique,
+                    start,
+                    expiry,
+                    after,
+                    needs,
+                    otherwise,
+                }
             });
             Step::Enqueue(who, jobs.collect())
         })

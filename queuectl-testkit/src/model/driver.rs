@@ -7,8 +7,8 @@ use queuectl_core::store::{
     ClaimRequest, JobQuery, Progress, Queues, Registration, Settlement, Verdict as Told,
 };
 use queuectl_core::{
-    Attempt, Cause, Clock, Job, JobId, JobKey, Json, Lease, ManualClock, Name as Text, NewJob,
-    Report, Store, StoreError, Timestamp, Token, WorkerKey,
+    After, Attempt, Cause, Clock, Job, JobId, JobKey, Json, Lease, ManualClock, Name as Text,
+    NewJob, Report, Store, StoreError, Timestamp, Token, WorkerKey,
 };
 
 use super::seen::{
@@ -175,7 +175,9 @@ impl Driver {
         job.priority = new.priority;
         job.max_retries = new.retries;
         job.unique_key = new.unique.map(|key| format!("key {key}"));
-        job.after = new.after.iter().map(|&parent| self.id(parent)).collect();
+        let after = |&(parent, on): &(u32, _)| After { job: self.id(parent), on };
+        job.after = new.after.iter().map(after).collect();
+        (job.needs, job.otherwise) = (new.needs, new.otherwise);
         job.start = match new.start {
             Start::Now => queuectl_core::Start::Now,
             Start::In(delay) => queuectl_core::Start::In(delay),
@@ -390,9 +392,9 @@ impl Driver {
     }
 
     fn seen_job(&self, jobs: &[Job], job: &Job, attempts: &[Attempt]) -> SeenJob {
-        let mut waits_for: Vec<u32> =
-            job.waits_for.iter().map(|parent| self.job_with(jobs, parent)).collect();
-        waits_for.sort_unstable();
+        let after = |after: &After| (self.job_with(jobs, &after.job), after.on);
+        let mut waits_for: Vec<_> = job.waits_for.iter().map(after).collect();
+        waits_for.sort_unstable_by_key(|(parent, _)| *parent);
         SeenJob {
             job: self.job_of(job.key),
             state: job.state,
@@ -410,6 +412,7 @@ impl Driver {
             finished_at: job.finished_at.map(Timestamp::as_millis),
             unique: job.unique_key.clone(),
             waits_for,
+            terms: (job.needs, job.otherwise),
             reason: job.cancel_reason.as_deref().map(reason),
             error: job.last_error.clone(),
             result: job.result.as_ref().map(|json| json.as_str().to_owned()),
@@ -451,6 +454,7 @@ fn reason(text: &str) -> Reason {
         None if text == SAID => Reason::Said,
         None if text.ends_with("was deleted") => Reason::ParentDeleted,
         None if text.starts_with("expired") => Reason::Expired,
+        None if text.contains(", which it waited for, ") => Reason::ParentEnded,
         None => Reason::Unknown,
     }
 }

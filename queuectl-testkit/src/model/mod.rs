@@ -2,7 +2,7 @@
 //! what they disagree on, told in as few steps as it takes.
 //!
 //! - `step`: what can happen; `chances`: what happens next;
-//! - `world`, `work`: the model;
+//! - `world`, `work`, `waiting`: the model;
 //! - `driver`: the store, in the model's words; `seen`: those words.
 //!
 //! [`model_suite!`](crate::model_suite) makes tests of it. The chances are the same in every run, so
@@ -14,6 +14,7 @@ mod chances;
 mod driver;
 mod seen;
 mod step;
+mod waiting;
 mod work;
 mod world;
 
@@ -35,7 +36,7 @@ use self::world::World;
 use crate::conformance::Fixture;
 
 /// What the stories must come across; a run that never comes near what is difficult shows nothing.
-const WANTED: [&str; 27] = [
+const WANTED: [&str; 33] = [
     "pending",
     "blocked",
     "processing",
@@ -54,6 +55,12 @@ const WANTED: [&str; 27] = [
     "a retry by hand",
     "a unique key that lives",
     "an unblocked job",
+    "a job cancelled by a parent's end",
+    "a job freed by a parent's failure",
+    "a job freed by one of several",
+    "a job that ran all the same",
+    "a job that waits for a retry",
+    "a parent that counts again",
     "a parent that was deleted",
     "a pruned job",
     "a job that was given back",
@@ -103,7 +110,7 @@ pub fn short_stories(fixture: impl Fn() -> Box<dyn Fixture>) {
 ///
 /// If the store and the model disagree, or the stories have missed too much.
 pub fn long_stories(fixture: impl Fn() -> Box<dyn Fixture>) {
-    let missed = compare(fixture, 6, 300..301);
+    let missed = compare(fixture, 8, 300..301);
     assert_eq!(missed, [""; 0], "the chances are too poor");
 }
 

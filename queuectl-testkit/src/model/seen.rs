@@ -2,7 +2,7 @@
 //! should be, the store what it is; both in the names of the story.
 
 use queuectl_core::store::{Cancelled, StopMode};
-use queuectl_core::{Cause, State};
+use queuectl_core::{Cause, Condition, Needs, Otherwise, State};
 
 use super::step::Name;
 
@@ -66,6 +66,8 @@ pub(super) enum Reason {
     ParentDeleted,
     /// It was not begun in time.
     Expired,
+    /// What it waited for has ended otherwise.
+    ParentEnded,
     /// Its handler said so.
     Said,
     /// None of these.
@@ -146,7 +148,8 @@ pub(super) struct SeenJob {
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) unique: Option<String>,
-    pub(super) waits_for: Vec<u32>,
+    pub(super) waits_for: Vec<(u32, Condition)>,
+    pub(super) terms: (Needs, Otherwise),
     pub(super) reason: Option<Reason>,
     pub(super) error: Option<String>,
     pub(super) result: Option<String>,

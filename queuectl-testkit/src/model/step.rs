@@ -7,8 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use queuectl_core::Setting;
 use queuectl_core::store::StopMode;
+use queuectl_core::{Condition, Needs, Otherwise, Setting};
 
 /// The queues that there are. The last is private: only who names it is given its jobs.
 pub(super) const QUEUES: [&str; 3] = ["default", "mail", "run:alone"];
@@ -109,7 +109,11 @@ pub(super) struct New {
     /// When it expires.
     pub(super) expiry: Option<Expiry>,
     /// What it waits for.
-    pub(super) after: Vec<u32>,
+    pub(super) after: Vec<(u32, Condition)>,
+    /// How many of them.
+    pub(super) needs: Needs,
+    /// What becomes of it if they end otherwise.
+    pub(super) otherwise: Otherwise,
 }
 
 /// Which id a new job asks for.
@@ -282,7 +286,10 @@ impl fmt::Display for New {
             Some(Expiry::At(millis)) => write!(f, ", expires {millis} ms from now")?,
         }
         if !self.after.is_empty() {
-            write!(f, ", after {}", list("job", &self.after))?;
+            let after: Vec<String> =
+                self.after.iter().map(|(job, on)| format!("{on} of job {job}")).collect();
+            let (needs, otherwise) = (self.needs, self.otherwise);
+            write!(f, ", after {needs}: {}; otherwise {otherwise}", after.join(", "))?;
         }
         f.write_str(")")
     }

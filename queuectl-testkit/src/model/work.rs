@@ -82,29 +82,8 @@ impl World {
         }
         job.end(state, wall);
         self.note_left(end.lease.job);
-        if state == State::Completed {
-            self.unblock(end.lease.job);
-        }
+        self.see_to_dependents();
         true
-    }
-
-    fn unblock(&mut self, parent: u32) {
-        let free: Vec<u32> = self
-            .jobs
-            .iter_mut()
-            .filter_map(|(number, job)| {
-                let waited = job.waits_for.remove(&parent);
-                (waited && job.waits_for.is_empty()).then_some(*number)
-            })
-            .collect();
-        for number in free {
-            let due = self.wait(&self.jobs[&number]).is_none();
-            if let Some(job) = self.jobs.get_mut(&number) {
-                job.state = State::Pending;
-                job.due = if due { Due::Reached } else { job.due };
-                self.events.insert("an unblocked job");
-            }
-        }
     }
 
     /// Once a job was found due, it stays so.
@@ -149,6 +128,7 @@ impl World {
             if self.has_expired(&self.jobs[&number]) {
                 self.events.insert("a job that had expired when its turn came");
                 self.expire_one(number);
+                self.see_to_dependents();
                 continue;
             }
             if let Some(job) = self.jobs.get_mut(&number) {
@@ -277,6 +257,7 @@ impl World {
         for number in given_back {
             self.note_left(number);
         }
+        self.see_to_dependents();
         self.workers.retain(|worker, _| !workers.contains(worker));
         Answer::Done
     }
@@ -349,6 +330,7 @@ impl World {
         for number in given_back {
             self.note_left(number);
         }
+        self.see_to_dependents();
         rescued.sort_unstable_by_key(|one| one.lease);
         self.workers.retain(|worker, _| !dead.contains(worker));
         Answer::Rescued(rescued)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use queuectl_core::store::StopMode;
-use queuectl_core::{Cause, Setting, Settings, State};
+use queuectl_core::{Cause, Condition, Needs, Otherwise, Setting, Settings, State};
 
 use super::seen::{Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenRescue, SeenWorker};
 use super::step::{Expiry, Id, Name, New, Start, Step, Verdict, Who};
@@ -80,7 +80,10 @@ pub(super) struct Job {
     pub(super) expiry: Option<(i64, Due)>,
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
-    pub(super) waits_for: BTreeSet<u32>,
+    /// The parents that have not ended as it waits for, and how they should.
+    pub(super) waits_for: BTreeMap<u32, Condition>,
+    pub(super) needs: Needs,
+    pub(super) otherwise: Otherwise,
     pub(super) unique: Option<u8>,
     pub(super) reason: Option<Reason>,
     pub(super) error: Option<&'static str>,
@@ -293,6 +296,7 @@ impl World {
         if let Some(late) = living.filter(|living| self.has_expired(&self.jobs[living])) {
             self.events.insert("a key of a job that had expired");
             self.expire_one(late);
+            self.see_to_dependents();
         } else if let Some(living) = living {
             self.events.insert("a unique key that lives");
             return Ok((living, false));
@@ -308,15 +312,15 @@ impl World {
             JobName::Auto(given) if given != new.job => refusals.push(Refusal::NumberGiven),
             _ => {}
         }
-        let mut waits_for = BTreeSet::new();
-        for &parent in &new.after {
+        let mut waits_for = BTreeMap::new();
+        for &(parent, on) in &new.after {
             let parent = self.id_of(parent);
             match self.find(parent) {
                 _ if parent == id => refusals.push(Refusal::Cycle),
                 None => refusals.push(Refusal::NotFound),
-                Some(parent) if self.jobs[&parent].state == State::Completed => {}
+                // Named twice, it counts as it was named first.
                 Some(parent) => {
-                    waits_for.insert(parent);
+                    waits_for.entry(parent).or_insert(on);
                 }
             }
         }
@@ -353,6 +357,8 @@ impl World {
             started_at: None,
             finished_at: None,
             waits_for,
+            needs: new.needs,
+            otherwise: new.otherwise,
             unique: new.unique,
             reason: None,
             error: None,
@@ -364,6 +370,7 @@ impl World {
         };
         self.queues.entry(new.queue).or_insert(false);
         self.jobs.insert(new.job, job);
+        self.see_to_dependents();
         Ok((new.job, true))
     }
 }
@@ -397,6 +404,7 @@ impl World {
             }
             self.note_left(number);
         }
+        self.see_to_dependents();
         Answer::Cancelled(answers)
     }
 
@@ -421,6 +429,9 @@ impl World {
             return Answer::Refused(refusals);
         }
         self.events.insert("a retry by hand");
+        if jobs.iter().any(|job| self.is_lost_for_somebody(*job)) {
+            self.events.insert("a parent that counts again");
+        }
         let wall = self.wall;
         for job in jobs {
             if let Some(job) = self.jobs.get_mut(&job) {
@@ -482,18 +493,14 @@ impl World {
             });
             self.expire_one(*number);
         }
+        self.see_to_dependents();
         Answer::Expired(late.len() as u64)
     }
 
-    /// What waits for a job that is deleted would wait for ever.
     fn delete(&mut self, jobs: &[u32]) {
         for deleted in jobs {
             self.jobs.remove(deleted);
-            for job in self.jobs.values_mut().filter(|job| job.waits_for.contains(deleted)) {
-                job.reason = Some(Reason::ParentDeleted);
-                job.end(State::Cancelled, self.wall);
-                self.events.insert("a parent that was deleted");
-            }
+            self.parent_deleted(*deleted);
         }
     }
 
@@ -542,7 +549,18 @@ impl World {
             held.map(|(job, _)| *job).collect()
         };
         Seen {
-            jobs: self.jobs.iter().map(|(number, job)| job.seen(*number)).collect(),
+            jobs: self
+                .jobs
+                .iter()
+                .map(|(number, job)| match job.state {
+                    State::Blocked => SeenJob {
+                        waits_for: self.still_waits_for(job),
+                        terms: (job.needs, job.otherwise),
+                        ..job.seen(*number)
+                    },
+                    _ => job.seen(*number),
+                })
+                .collect(),
             counts: counts.into_iter().map(|((queue, kind), by)| (queue, kind, by)).collect(),
             queues: self.queues.iter().map(|(queue, paused)| (*queue, *paused)).collect(),
             workers: self
@@ -576,7 +594,8 @@ impl Job {
             started_at: self.started_at,
             finished_at: self.finished_at,
             unique: self.unique.map(|key| format!("key {key}")),
-            waits_for: self.waits_for.iter().copied().collect(),
+            waits_for: Vec::new(),
+            terms: (Needs::All, Otherwise::Wait),
             reason: self.reason,
             error: self.error.map(str::to_owned),
             result: self.result.map(|value| value.to_string()),

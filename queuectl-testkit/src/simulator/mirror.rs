@@ -334,7 +334,7 @@ impl Mirror {
         model.worker = model.worker.map(|worker| self.workers_back[&worker]);
         for job in [&mut real, &mut model] {
             job.updated_at = job.created_at;
-            job.waits_for.sort_by_key(JobId::to_string);
+            job.waits_for.sort_by_key(|after| after.job.to_string());
             job.last_error = job.last_error.take().map(|_| String::new());
             job.cancel_reason = job.cancel_reason.take().map(|_| String::new());
         }

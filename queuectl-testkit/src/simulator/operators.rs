@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use queuectl_core::store::{Enqueued, StopMode};
-use queuectl_core::{JobId, Name, NewJob, Setting, State, StoreError, WorkerKey};
+use queuectl_core::{
+    After, Condition, JobId, Name, Needs, NewJob, Otherwise, Setting, State, StoreError, WorkerKey,
+};
 
 use super::faults::{Fault, Why};
 use super::mirror::{Handle, is_refusal};
@@ -177,10 +179,22 @@ impl Operators {
             _ => {}
         }
         for _ in 0..env.dice.roll(8).saturating_sub(5) {
-            new = new.after(self.some_id(env));
+            let parent = self.some_id(env);
+            let on = env.dice.pick(&[
+                Condition::Success,
+                Condition::Success,
+                Condition::Failure,
+                Condition::End,
+            ]);
+            new.after.push(After { job: parent, on });
         }
         if !new.after.is_empty() {
+            new.needs = env.dice.pick(&[Needs::All, Needs::All, Needs::Any]);
+            new.otherwise = env.dice.pick(&[Otherwise::Wait, Otherwise::Cancel, Otherwise::Run]);
             env.dependent.extend(new.id.clone());
+            if new.after.iter().all(|after| after.on == Condition::Failure) {
+                env.cleaners.extend(new.id.clone());
+            }
         }
         new
     }

@@ -34,6 +34,8 @@ pub(super) struct Env {
     pub(super) shell: Name,
     /// The jobs that were to wait for others.
     pub(super) dependent: HashSet<JobId>,
+    /// Those of them that wait for failures.
+    pub(super) cleaners: HashSet<JobId>,
     clock: Arc<ManualClock>,
     story: Option<Vec<String>>,
 }
@@ -83,6 +85,7 @@ impl World {
             changed: false,
             shell: kind("shell"),
             dependent: HashSet::new(),
+            cleaners: HashSet::new(),
             clock,
             story: telling.then(Vec::new),
         };
@@ -120,6 +123,10 @@ impl World {
                 self.env.mirror.compare();
             }
         }
+        let reason = |job: &queuectl_core::Job| job.cancel_reason.clone().unwrap_or_default();
+        let all = self.env.mirror.jobs();
+        let in_vain = all.iter().filter(|job| reason(job).contains(", which it waited for, "));
+        self.env.tally.add("a job cancelled by the end of another", in_vain.count() as u64);
         self.env.tally.add("steps", self.seed.steps);
         self.come_to_rest();
         self.env.mirror.compare();

@@ -110,8 +110,9 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                "            None => return Err(StoreError::NotFound(id.clone())),",
-                "            None => {}",
+                "                return Err(missing(after.job.clone()));",
+                "                let _ = missing;
+                continue;",
             ),
         ],
     },
@@ -271,13 +272,8 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                r#"    tx.moved(held.lane, State::Processing, state);
-"#,
-                r#"    tx.moved(held.lane, State::Processing, state);
-    if state == State::Dead {
-        unblock_dependents(tx, lease.key)?;
-    }
-"#,
+                "dependents::ended(tx, lease.key, state)?;",
+                "dependents::ended(tx, lease.key, State::Completed)?;",
             ),
         ],
     },
@@ -287,9 +283,48 @@ pub(super) fn enqueue_looking(
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/settle.rs",
-                "if let Some((lane, row::BLOCKED, 0)) = unblocked {",
-                "if let Some((lane, row::BLOCKED, _)) = unblocked {",
+                "queuectl-core/src/sqlite/dependents.rs",
+                "Ok(if left == Some(0) { Left::None } else { Left::Some })",
+                "Ok(if left.is_some() { Left::None } else { Left::Some })",
+            ),
+        ],
+    },
+    Bug {
+        name: "cancelled-child-keeps-its-own-waiting",
+        breaks: "what is cancelled with its parent has ended, and its own dependents are told",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/dependents.rs",
+                "        ended.extend(cancelled.into_iter().map(|job| (job, End::In(State::Cancelled))));",
+                "        drop(cancelled);",
+            ),
+        ],
+    },
+    Bug {
+        name: "operator-cancels-one-at-a-time",
+        breaks: "a parent and its child can be cancelled in one call",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "        ended.extend((answer == Cancelled::Now).then_some(key));",
+                "        ended.clear();
+        dependents::ended(tx, key, State::Cancelled)?;
+        ended.extend((answer == Cancelled::Requested && false).then_some(key));",
+            ),
+        ],
+    },
+    Bug {
+        name: "retried-parent-counts-no-more",
+        breaks: "a parent that is run again may free those who wait for any one",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "        dependents::lives_again(tx, key)?;
+",
+                "",
             ),
         ],
     },
@@ -401,9 +436,9 @@ pub(super) fn enqueue_looking(
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/command.rs",
-                "    for child in dependents {",
-                "    for child in dependents.into_iter().take(0) {",
+                "queuectl-core/src/sqlite/dependents.rs",
+                "            End::Deleted(_) => Outlook::Lost,",
+                "            End::Deleted(_) => Outlook::Open,",
             ),
         ],
     },

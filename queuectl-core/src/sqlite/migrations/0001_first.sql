@@ -67,7 +67,7 @@ CREATE TABLE queuectl_job (
     finished_at INTEGER,
     -- The first token whose attempt was lost and may have left something running.
     lost_from INTEGER,
-    -- How many of the jobs it waits for have not completed.
+    -- While it is blocked: how many of the jobs it waits for may still end as it waits for, and have not.
     blockers INTEGER NOT NULL DEFAULT 0,
     name TEXT,
     unique_key TEXT,
@@ -136,10 +136,19 @@ CREATE TABLE queuectl_lease (
 ) STRICT;
 CREATE INDEX queuectl_lease_cancelled ON queuectl_lease (worker) WHERE cancel_reason IS NOT NULL;
 
--- child runs only after parent has completed. A row lives until then.
+-- child runs only after parent has ended as it should. A row lives until then, at most.
 CREATE TABLE queuectl_dependency (
     parent INTEGER NOT NULL,
     child INTEGER NOT NULL,
+    -- How parent should end: 0 completed, 1 dead or cancelled, 2 in any way.
+    condition INTEGER NOT NULL,
+    -- The same in all rows of a child: it runs after 0 all, 1 any one of its parents. If they end
+    -- otherwise it 0 waits, 1 is cancelled, 2 runs.
+    needs INTEGER NOT NULL,
+    otherwise INTEGER NOT NULL,
+    -- parent has ended otherwise, and does not count as long as nobody retries it. Only where any one
+    -- is enough: where all are needed, the child does not wait on.
+    lost INTEGER NOT NULL,
     PRIMARY KEY (parent, child)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX queuectl_dependency_child ON queuectl_dependency (child);

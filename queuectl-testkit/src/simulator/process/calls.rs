@@ -189,6 +189,9 @@ impl Process {
                     if env.dependent.remove(&job.id) {
                         env.tally.count("a job claimed after those it waited for");
                     }
+                    if env.cleaners.remove(&job.id) {
+                        env.tally.count("a job claimed after a failure that it waited for");
+                    }
                     env.witness.claimed(job, &self.kinds);
                 }
                 env.changed |= !settle.is_empty() || !claimed.is_empty();

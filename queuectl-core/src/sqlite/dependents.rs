@@ -1,0 +1,252 @@
+//! Moving on what waits for other jobs: in the transaction in which these end, by whichever way.
+//!
+//! What it costs is a few statements for each job that waited for the one that has ended, and for
+//! those that are cancelled thereby, for each that waited for them. A job that has none costs one look
+//! into an index; one that has completed not even that, where its neighbours have none either.
+
+use rusqlite::{OptionalExtension, Row};
+
+use super::expiry;
+use super::line;
+use super::row;
+use super::transaction::Tx;
+use crate::dependency::{Condition, Needs, Otherwise, Outlook};
+use crate::id::{JobId, JobKey};
+use crate::state::State;
+use crate::store::StoreError;
+
+/// What a row of `queuectl_dependency` says beside the two jobs.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) on: Condition,
+    pub(super) needs: Needs,
+    pub(super) otherwise: Otherwise,
+    pub(super) lost: bool,
+}
+
+impl Terms {
+    /// The columns `condition, needs, otherwise, lost` from `first` on.
+    pub(super) fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
+        Ok(Terms {
+            on: row::word(row, first, &Condition::ALL)?,
+            needs: row::word(row, first + 1, &Needs::ALL)?,
+            otherwise: row::word(row, first + 2, &Otherwise::ALL)?,
+            lost: row.get(first + 3)?,
+        })
+    }
+}
+
+/// What has become of a parent.
+#[derive(Clone)]
+enum End {
+    In(State),
+    /// It is gone, and with it the name by which it was known.
+    Deleted(JobId),
+}
+
+/// The job is in a terminal state from now on.
+pub(super) fn ended(tx: &mut Tx<'_>, job: JobKey, state: State) -> Result<(), StoreError> {
+    go_through(tx, job, End::In(state))
+}
+
+/// The job, which had ended, was deleted: whoever still waits for it would wait for ever.
+pub(super) fn deleted(tx: &mut Tx<'_>, job: JobKey, id: &JobId) -> Result<(), StoreError> {
+    go_through(tx, job, End::Deleted(id.clone()))
+}
+
+/// A job that is cancelled on the way ends as well. They stand in a list, so that a long chain does
+/// not need a deep stack.
+fn go_through(tx: &mut Tx<'_>, job: JobKey, end: End) -> Result<(), StoreError> {
+    let mut ended = vec![(job, end)];
+    while let Some((parent, end)) = ended.pop() {
+        let cancelled = tell(tx, parent, &end)?;
+        ended.extend(cancelled.into_iter().map(|job| (job, End::In(State::Cancelled))));
+    }
+    Ok(())
+}
+
+/// Tells the dependents of one job; gives those that are cancelled thereby.
+fn tell(tx: &mut Tx<'_>, parent: JobKey, end: &End) -> Result<Vec<JobKey>, StoreError> {
+    let children = tx
+        .prepare(
+            "SELECT child, condition, needs, otherwise, lost FROM queuectl_dependency
+             WHERE parent = ?1",
+        )?
+        .query_map([parent.0], |row| Ok((JobKey(row.get(0)?), Terms::read(row, 1)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut stays, mut goes, mut cancelled) = (false, Vec::new(), Vec::new());
+    // Found when it is needed: most parents end as they should.
+    let mut reason = None;
+    for (child, terms) in children {
+        let outlook = match end {
+            End::In(state) => Outlook::of(terms.on, terms.otherwise, *state),
+            End::Deleted(_) => Outlook::Lost,
+        };
+        let fate = match (outlook, terms.needs) {
+            (Outlook::Open, _) => Fate::Waits,
+            (Outlook::Met, Needs::All) => one_less(tx, child)?.freed(),
+            (Outlook::Met, Needs::Any) => Fate::Runs,
+            (Outlook::Lost, _) if terms.lost => Fate::Waits,
+            (Outlook::Lost, needs) => match (needs, terms.otherwise) {
+                (Needs::All, Otherwise::Run) => one_less(tx, child)?.freed(),
+                (Needs::All, _) => Fate::Ends,
+                (Needs::Any, otherwise) => match one_less(tx, child)? {
+                    Left::None if otherwise == Otherwise::Run => Fate::Runs,
+                    Left::None => Fate::Ends,
+                    Left::Some => Fate::Waits,
+                },
+            },
+        };
+        match fate {
+            Fate::Waits => {}
+            Fate::Runs => free(tx, child)?,
+            Fate::Ends => {
+                let reason = match &mut reason {
+                    Some(reason) => reason,
+                    None => reason.insert(reason_of(tx, parent, end)?),
+                };
+                cancelled.extend(cancel(tx, child, reason)?.then_some(child));
+            }
+        }
+        // A retry brings back what is lost, and may bring what is open.
+        match outlook {
+            Outlook::Lost if terms.needs == Needs::Any => {
+                stays = true;
+                if !terms.lost {
+                    tx.execute(
+                        "UPDATE queuectl_dependency SET lost = 1 WHERE parent = ?1 AND child = ?2",
+                        (parent.0, child.0),
+                    )?;
+                }
+            }
+            Outlook::Open => stays = true,
+            _ => goes.push(child),
+        }
+    }
+    if !stays || matches!(end, End::Deleted(_)) {
+        tx.execute("DELETE FROM queuectl_dependency WHERE parent = ?1", [parent.0])?;
+    } else {
+        for child in goes {
+            tx.execute(
+                "DELETE FROM queuectl_dependency WHERE parent = ?1 AND child = ?2",
+                (parent.0, child.0),
+            )?;
+        }
+    }
+    Ok(cancelled)
+}
+
+/// What becomes of a child now.
+enum Fate {
+    Waits,
+    Runs,
+    Ends,
+}
+
+/// Whether a blocked job still waits for others.
+enum Left {
+    Some,
+    None,
+}
+
+impl Left {
+    fn freed(self) -> Fate {
+        match self {
+            Left::Some => Fate::Waits,
+            Left::None => Fate::Runs,
+        }
+    }
+}
+
+/// The job waits for one job less. One that was freed or cancelled by now waits for none, and is left
+/// alone.
+fn one_less(tx: &Tx<'_>, child: JobKey) -> Result<Left, StoreError> {
+    let left: Option<i64> = tx
+        .prepare(
+            "UPDATE queuectl_job SET blockers = blockers - 1 WHERE key = ?1 AND state = 1
+             RETURNING blockers",
+        )?
+        .query_row([child.0], |row| row.get(0))
+        .optional()?;
+    Ok(if left == Some(0) { Left::None } else { Left::Some })
+}
+
+/// A job that is blocked waits for no other any more. It may have to wait for a moment as well.
+fn free(tx: &mut Tx<'_>, child: JobKey) -> Result<(), StoreError> {
+    let freed = tx
+        .prepare(
+            "UPDATE queuectl_job SET state = 0, blockers = 0, updated_at = ?2
+             WHERE key = ?1 AND state = 1 RETURNING lane, ifnull(run_boot <= ?3, run_at <= ?2)",
+        )?
+        .query_row((child.0, tx.now.as_millis(), tx.boot.as_millis()), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    if let Some((lane, due)) = freed {
+        match due {
+            true => line::make_ready(tx, child, child)?,
+            false => line::make_due(tx, child)?,
+        }
+        tx.moved(lane, State::Blocked, State::Pending);
+    }
+    Ok(())
+}
+
+/// Cancels a job if it is blocked; says whether it was.
+pub(super) fn cancel(tx: &mut Tx<'_>, child: JobKey, reason: &str) -> Result<bool, StoreError> {
+    let lane = tx
+        .prepare(
+            "UPDATE queuectl_job
+             SET state = 6, blockers = 0, run_boot = NULL, finished_at = ?2, updated_at = ?2,
+                 cancel_reason = ?3
+             WHERE key = ?1 AND state = 1 RETURNING lane",
+        )?
+        .query_row((child.0, tx.now.as_millis(), reason), |row| row.get(0))
+        .optional()?;
+    if let Some(lane) = lane {
+        expiry::forget(tx, child)?;
+        tx.moved(lane, State::Blocked, State::Cancelled);
+    }
+    Ok(lane.is_some())
+}
+
+fn reason_of(tx: &Tx<'_>, parent: JobKey, end: &End) -> Result<String, StoreError> {
+    match end {
+        End::Deleted(id) => Ok(reason(id, None)),
+        End::In(state) => {
+            let id = tx
+                .prepare("SELECT name FROM queuectl_job WHERE key = ?1")?
+                .query_row([parent.0], |row| row::id(row, parent, 0))?;
+            Ok(reason(&id, Some(*state)))
+        }
+    }
+}
+
+/// Why a job is cancelled that waited for another: that has ended in this state, or was deleted.
+pub(super) fn reason(id: &JobId, state: Option<State>) -> String {
+    let end = match state {
+        None => "was deleted",
+        Some(State::Completed) => "has completed",
+        Some(State::Cancelled) => "was cancelled",
+        Some(_) => "is dead",
+    };
+    format!("job {id}, which it waited for, {end}")
+}
+
+/// A job that had ended is to run again: it counts once more for those who wait for any one.
+pub(super) fn lives_again(tx: &Tx<'_>, parent: JobKey) -> Result<(), StoreError> {
+    let children = tx
+        .prepare(
+            "UPDATE queuectl_dependency SET lost = 0 WHERE parent = ?1 AND lost = 1
+             RETURNING child",
+        )?
+        .query_map([parent.0], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    for child in children {
+        tx.execute(
+            "UPDATE queuectl_job SET blockers = blockers + 1 WHERE key = ?1 AND state = 1",
+            [child],
+        )?;
+    }
+    Ok(())
+}

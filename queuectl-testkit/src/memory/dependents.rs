@@ -1,0 +1,104 @@
+//! Jobs that wait for others: what becomes of them when these end.
+
+use queuectl_core::{Event, JobId, JobKey, Needs, Otherwise, Outlook, State, StoreError};
+
+use super::data::{Data, Now};
+
+impl Data {
+    /// Looks at what waits for a job that may have ended.
+    pub(super) fn tell_dependents(&mut self, parent: JobKey, now: &Now) -> Result<(), StoreError> {
+        if self.jobs[&parent].job.state.is_terminal() {
+            let waiting = |data: &Data, child: &JobKey| data.jobs[child].waits_for(parent);
+            let children: Vec<_> = self.jobs.keys().copied().collect();
+            for child in children {
+                if waiting(self, &child) {
+                    self.look_at_parents(child, Some(parent), now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees or cancels a blocked job, if its parents have decided that; the last of them, if it is
+    /// known which has ended last.
+    pub(super) fn look_at_parents(
+        &mut self,
+        child: JobKey,
+        last: Option<JobKey>,
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        let record = &self.jobs[&child];
+        if record.job.state != State::Blocked {
+            return Ok(());
+        }
+        let (needs, otherwise) = (record.job.needs, record.job.otherwise);
+        let mut parents = record.parents.clone();
+        let (mut met, mut in_vain) = (false, None);
+        parents.retain(|key, parent| {
+            let job = &self.jobs[key].job;
+            let outlook = Outlook::of(parent.on, otherwise, job.state);
+            parent.lost = outlook == Outlook::Lost;
+            met |= outlook == Outlook::Met;
+            if parent.lost && (in_vain.is_none() || last == Some(*key)) {
+                in_vain = Some(reason(&job.id, job.state));
+            }
+            let runs = parent.lost && otherwise == Otherwise::Run;
+            outlook != Outlook::Met && !(runs && needs == Needs::All)
+        });
+        let all_lost = parents.values().all(|parent| parent.lost);
+        let free = match needs {
+            Needs::All => parents.is_empty(),
+            Needs::Any => met || (all_lost && otherwise == Otherwise::Run),
+        };
+        let ends = match needs {
+            Needs::All => parents.values().any(|parent| parent.lost),
+            Needs::Any => all_lost,
+        };
+        let Some(record) = self.jobs.get_mut(&child) else {
+            return Ok(());
+        };
+        record.parents = parents;
+        if free {
+            record.happen(Event::Unblock, now)?;
+            record.note_due(now);
+        } else if ends {
+            record.cancel(&in_vain.unwrap_or_default(), now)?;
+            self.tell_dependents(child, now)?;
+        }
+        Ok(())
+    }
+
+    /// What waits for a job that is gone waits for the others, if any one of them is enough.
+    pub(super) fn deleted(
+        &mut self,
+        parent: JobKey,
+        id: &JobId,
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        let mut cancelled = Vec::new();
+        for (child, record) in &mut self.jobs {
+            if record.parents.remove(&parent).is_none() {
+                continue;
+            }
+            let any = record.job.needs == Needs::Any;
+            if !any || record.parents.values().all(|parent| parent.lost) {
+                record.cancel(&format!("job {id}, which it waited for, was deleted"), now)?;
+                cancelled.push(*child);
+            }
+        }
+        cancelled.into_iter().try_for_each(|child| self.tell_dependents(child, now))
+    }
+
+    /// A job that had ended is to run again: those that it was lost for wait for it once more.
+    pub(super) fn lives_again(&mut self, parent: JobKey) {
+        for child in self.jobs.values_mut() {
+            if let Some(parent) = child.parents.get_mut(&parent) {
+                parent.lost = false;
+            }
+        }
+    }
+}
+
+fn reason(parent: &JobId, state: State) -> String {
+    format!("job {parent}, which it waited for, is {state}")
+}
