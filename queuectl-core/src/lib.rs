@@ -87,6 +87,7 @@
 
 pub mod attempt;
 pub mod backoff;
+mod chain;
 mod clock;
 mod dependency;
 mod handler;
@@ -102,6 +103,7 @@ pub mod worker;
 
 pub use attempt::{Attempt, Captured, Cause, Report};
 pub use backoff::{BackoffPolicy, Curve, InvalidBackoff};
+pub use chain::Chain;
 pub use clock::{BootId, BootTime, Clock, InvalidTimestamp, ManualClock, SystemClock, Timestamp};
 pub use dependency::{After, Condition, Needs, Otherwise, Outlook, UnknownWord};
 pub use handler::{

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LEVELS: [&[&str]; 5] = [
     &["state", "clock", "backoff", "random", "id", "settings"],
     &["attempt", "dependency", "job"],
-    &["store", "handler"],
+    &["store", "handler", "chain"],
     &["sqlite", "shell"],
     &["worker"],
 ];
