@@ -16,13 +16,15 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
     Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Waker, Watch, WorkerInfo,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Context, Handlers, Job, JobId, JobKey, Lease, Name, NewJob, Setting, Settings,
-    SqliteOptions, SqliteStore, State, Store, StoreError, Worker, WorkerKey, WorkerOptions,
+    Attempt, Context, Handlers, Job, JobId, JobKey, Lease, Name, NewJob, Schedule, Setting,
+    Settings, SqliteOptions, SqliteStore, State, Store, StoreError, Worker, WorkerKey,
+    WorkerOptions,
 };
 
 const JOBS: usize = 200;
@@ -157,6 +159,34 @@ impl<S: Store> Store for Counting<S> {
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
         self.count("stop").stop(workers, mode)
+    }
+
+    fn put_schedule(&self, schedule: &Schedule) -> Result<bool, StoreError> {
+        self.count("put_schedule").put_schedule(schedule)
+    }
+
+    fn schedules(&self) -> Result<Vec<ScheduleInfo>, StoreError> {
+        self.count("schedules").schedules()
+    }
+
+    fn remove_schedule(&self, name: &Name) -> Result<(), StoreError> {
+        self.count("remove_schedule").remove_schedule(name)
+    }
+
+    fn pause_schedule(&self, name: &Name, paused: bool) -> Result<(), StoreError> {
+        self.count("pause_schedule").pause_schedule(name, paused)
+    }
+
+    fn run_schedule(&self, name: &Name) -> Result<Enqueued, StoreError> {
+        self.count("run_schedule").run_schedule(name)
+    }
+
+    fn tick(&self) -> Result<Ticked, StoreError> {
+        self.count("tick").tick()
+    }
+
+    fn ticks(&self, name: &Name) -> Result<Vec<TickRecord>, StoreError> {
+        self.count("ticks").ticks(name)
     }
 
     fn settings(&self) -> Result<Settings, StoreError> {

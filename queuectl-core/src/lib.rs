@@ -94,6 +94,7 @@ mod handler;
 mod id;
 mod job;
 mod random;
+pub mod schedule;
 mod settings;
 pub mod shell;
 mod sqlite;
@@ -116,6 +117,7 @@ pub use job::{
     BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, Expiry, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob,
     Start,
 };
+pub use schedule::{InvalidCron, InvalidSchedule, Missed, Overlap, Schedule, Spec};
 pub use settings::{
     Durability, InvalidSetting, Setting, Settings, format_size, parse_duration, parse_size,
 };

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::dependency::{Condition, Needs, Otherwise, Outlook};
 use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob};
+use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::state::{RefusedTransition, State};
 
@@ -224,6 +225,57 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::NoWorker`] if one of them is not registered.
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError>;
 
+    /// Puts a schedule into the store, in place of the one of that name if there is one; says whether it
+    /// is new.
+    ///
+    /// A new schedule ticks for the first time after now. One that is replaced by one of the same
+    /// [`Spec`](crate::Spec) goes on as if nothing had happened; by one of another it ticks next after
+    /// now and after the newest tick that was attended to, by the new spec. Either way its history is
+    /// kept, and it rests if it rested.
+    fn put_schedule(&self, schedule: &Schedule) -> Result<bool, StoreError>;
+
+    /// The schedules, in the order of their names.
+    fn schedules(&self) -> Result<Vec<ScheduleInfo>, StoreError>;
+
+    /// Deletes a schedule with its history. The jobs that it has made stay.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoSchedule`].
+    fn remove_schedule(&self, name: &Name) -> Result<(), StoreError>;
+
+    /// Lets a schedule rest, or go on. It passes over the ticks of the time in which it rests, and nobody
+    /// makes up for them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoSchedule`].
+    fn pause_schedule(&self, name: &Name, paused: bool) -> Result<(), StoreError>;
+
+    /// Makes a schedule's job now, whether or not it rests and whatever lives of it. Its ticks come as
+    /// before; for them, this is the job that it has made last. After an unknown outcome, the history
+    /// tells whether it was made.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoSchedule`].
+    fn run_schedule(&self, name: &Name) -> Result<Enqueued, StoreError>;
+
+    /// Attends to ticks that are due, and says when the next one will be. To be called by everyone, as
+    /// often as they like: each tick of a schedule is attended to once, in the transaction that moves
+    /// the schedule to its next tick, and a step of the wall clock backwards brings none of them back.
+    ///
+    /// What was missed is made up for as the schedule's [`Missed`](crate::Missed) says, oldest first; what
+    /// comes while the job that it made last still lives is done as its [`Overlap`](crate::Overlap) says.
+    /// A job is added as by [`enqueue`](Store::enqueue). Whatever comes of a tick is told in the schedule's
+    /// history. Short: one call attends to a bounded number of schedules; if more are due, the next tick is
+    /// said to be now.
+    fn tick(&self) -> Result<Ticked, StoreError>;
+
+    /// The history of a schedule, newest first: the last
+    /// [`HISTORY_LEN_MAX`](crate::schedule::HISTORY_LEN_MAX) entries. None if there is no such schedule.
+    fn ticks(&self, name: &Name) -> Result<Vec<TickRecord>, StoreError>;
+
     /// The settings.
     fn settings(&self) -> Result<Settings, StoreError>;
 
@@ -381,6 +433,15 @@ pub struct Exchanged {
     pub claimed: Vec<Claimed>,
     /// If a claim was asked for: when the next waiting job of any queue and kind becomes due, if one
     /// waits.
+    pub next_due: Option<Duration>,
+}
+
+/// What [`Store::tick`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ticked {
+    /// What came of the ticks, in the order of their schedules' names, and of time.
+    pub ticks: Vec<(Name, TickRecord)>,
+    /// When the next tick of any schedule comes, if one does.
     pub next_due: Option<Duration>,
 }
 
@@ -573,6 +634,9 @@ pub enum StoreError {
     /// There is no such worker.
     #[error("there is no worker {0}")]
     NoWorker(WorkerKey),
+    /// There is no such schedule.
+    #[error("there is no schedule {0}")]
+    NoSchedule(Name),
     /// The chosen id is taken.
     #[error("there is a job {0} already")]
     DuplicateId(JobId),

@@ -10,13 +10,14 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-/// Tables with a row for each queue, kind, worker or setting, not for each job.
-const SMALL: [&str; 7] = [
+/// Tables with a row for each queue, kind, worker, schedule or setting, not for each job.
+const SMALL: [&str; 8] = [
     "queuectl_count",
     "queuectl_lane",
     "queuectl_leftover",
     "queuectl_meta",
     "queuectl_queue",
+    "queuectl_schedule",
     "queuectl_setting",
     "queuectl_worker",
 ];

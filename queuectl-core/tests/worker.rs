@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use queuectl_core::store::{Registration, StopMode, WorkerInfo};
 use queuectl_core::{
-    Cause, Clock, Context, Handlers, JobId, Json, NewJob, Outcome, Setting, SqliteOptions,
-    SqliteStore, State, StopCause, Store, SystemClock, Worker, WorkerEvent, WorkerOptions,
+    Cause, Clock, Context, Handlers, JobId, Json, NewJob, Outcome, Schedule, Setting, Spec,
+    SqliteOptions, SqliteStore, State, StopCause, Store, SystemClock, Worker, WorkerEvent,
+    WorkerOptions,
 };
 use tempfile::TempDir;
 
@@ -486,4 +487,27 @@ fn what_could_not_be_cleaned_up_is_tried_again() {
     drop(tries);
     worker.stopper().stop(StopMode::Finish);
     worker.wait().expect("ends well");
+}
+
+#[test]
+fn a_worker_attends_to_schedules() {
+    let (_folder, store) = fresh();
+    let spec = Spec::every(Duration::from_secs(1)).expect("an interval");
+    let schedule = Schedule::new("beat", spec, job("beat")).expect("a schedule");
+    let (ran, runs) = channel();
+    let ran = Mutex::new(ran);
+    let handlers = on("beat", move |_| {
+        ran.lock().expect("no panic").send(()).expect("the test listens");
+        Ok(Outcome::Done)
+    });
+    let worker = Worker::start(store.clone(), handlers, WorkerOptions::default()).expect("started");
+    // It hears of a schedule that is new while it runs.
+    store.put_schedule(&schedule).expect("put");
+    for _ in 0..3 {
+        runs.recv_timeout(PATIENCE).expect("it ticks");
+    }
+    worker.stopper().stop(StopMode::Finish);
+    worker.wait().expect("it ends well");
+    let ticks = store.ticks(&schedule.name).expect("read");
+    assert!(ticks.len() >= 3 && ticks.is_sorted_by_key(|one| std::cmp::Reverse(one.tick)));
 }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
     Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Waker, Watch, WorkerInfo,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Lease, Name, NewJob, Setting, Settings, Store, StoreError,
-    WorkerKey,
+    Attempt, Job, JobId, JobKey, Lease, Name, NewJob, Schedule, Setting, Settings, Store,
+    StoreError, WorkerKey,
 };
 
 /// What is done with the calls by which workers hold jobs. By itself: they are made on the store behind.
@@ -141,6 +142,13 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn expire() -> u64;
         fn pause(queue: &Name, paused: bool) -> ();
         fn stop(workers: &[WorkerKey], mode: StopMode) -> ();
+        fn put_schedule(schedule: &Schedule) -> bool;
+        fn schedules() -> Vec<ScheduleInfo>;
+        fn remove_schedule(name: &Name) -> ();
+        fn pause_schedule(name: &Name, paused: bool) -> ();
+        fn run_schedule(name: &Name) -> Enqueued;
+        fn tick() -> Ticked;
+        fn ticks(name: &Name) -> Vec<TickRecord>;
         fn settings() -> Settings;
         fn change_setting(setting: Setting, value: Option<&str>) -> Settings;
         fn job(id: &JobId) -> Option<Job>;

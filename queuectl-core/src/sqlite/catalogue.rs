@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::{expiry, line, row};
+use super::{expiry, line, row, schedule};
 use crate::clock::BootId;
 use crate::id::Name;
 use crate::settings::{Setting, Settings};
@@ -118,6 +118,7 @@ impl Catalogue {
 fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreError> {
     line::after_boot(connection)?;
     expiry::after_boot(connection)?;
+    schedule::after_boot(connection)?;
     // By index: among ten million completed jobs there is nothing to look for.
     connection.execute(
         "UPDATE queuectl_job INDEXED BY queuectl_job_notable SET run_boot = NULL

@@ -23,7 +23,9 @@ mod open;
 mod read;
 mod readers;
 mod row;
+mod schedule;
 mod settle;
+mod tick;
 mod transaction;
 mod watch;
 
@@ -49,11 +51,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Job, NewJob};
 use crate::random;
+use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{Durability, Setting, Settings};
 use crate::store::{
     Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Store, StoreError, Waker, Watch,
-    WorkerInfo,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Store, StoreError, Ticked, Waker,
+    Watch, WorkerInfo,
 };
 
 /// How to open a store.
@@ -359,6 +362,42 @@ impl Store for SqliteStore {
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
         self.combiner.borrowed(|tx| lease::stop(tx, workers, mode))
+    }
+
+    fn put_schedule(&self, schedule: &Schedule) -> Result<bool, StoreError> {
+        self.combiner.borrowed(|tx| schedule::put(tx, schedule))
+    }
+
+    fn schedules(&self) -> Result<Vec<ScheduleInfo>, StoreError> {
+        self.read(schedule::all)
+    }
+
+    fn remove_schedule(&self, name: &Name) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| schedule::remove(tx, name))
+    }
+
+    fn pause_schedule(&self, name: &Name, paused: bool) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| schedule::pause(tx, name, paused))
+    }
+
+    fn run_schedule(&self, name: &Name) -> Result<Enqueued, StoreError> {
+        self.combiner.borrowed(|tx| tick::run_now(tx, name))
+    }
+
+    fn tick(&self) -> Result<Ticked, StoreError> {
+        let look = || self.read(|connection| tick::look(connection, self.clock.as_ref()));
+        let seen = look()?;
+        if seen.due.is_empty() {
+            return Ok(Ticked { ticks: Vec::new(), next_due: seen.next_due });
+        }
+        // Which ticks are due was found out before, so that nobody waits for it. Whether they still are
+        // is looked at once more, inside.
+        let ticks = self.combiner.borrowed(|tx| tick::attend(tx, &seen.due))?;
+        Ok(Ticked { ticks, next_due: look()?.next_due })
+    }
+
+    fn ticks(&self, name: &Name) -> Result<Vec<TickRecord>, StoreError> {
+        self.read(|connection| schedule::history(connection, name))
     }
 
     fn settings(&self) -> Result<Settings, StoreError> {

@@ -148,7 +148,7 @@ pub(super) fn job(
     })
 }
 
-fn invalid(
+pub(super) fn invalid(
     column: usize,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> rusqlite::Error {

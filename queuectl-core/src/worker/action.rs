@@ -31,6 +31,8 @@ pub enum Action {
     Expire,
     /// Delete what has outlived its retention: [`Steps::pruned`].
     Prune,
+    /// Attend to the ticks of schedules: [`Steps::ticked`].
+    Tick,
     /// Find out what is held, after a call of unknown outcome: [`Steps::reconciled`].
     Reconcile(Vec<WorkerKey>),
     /// Settle what has finished, and claim for these workers if there are any:

@@ -21,10 +21,10 @@ use crate::settings::Settings;
 use crate::state::State;
 use crate::store::{
     Exchanged, LaneCounts, Orders, Progress, QueueInfo, Queues, Rescued, Settlement, StopMode,
-    StoreError, Verdict,
+    StoreError, Ticked, Verdict,
 };
 
-/// How often a worker looks for dead ones, and for work that nobody told it of.
+/// How often a worker looks for dead ones, for ticks of schedules, and for work that nobody told it of.
 const TICK: Duration = Duration::from_secs(1);
 /// How soon after a change the worker asks again whether it is to cancel or to stop.
 const ORDERS_PAUSE: Duration = Duration::from_millis(50);
@@ -74,6 +74,7 @@ pub struct Steps {
     reconcile: bool,
     expire: bool,
     prune: bool,
+    tick: bool,
     count: bool,
 
     /// Nothing more is to be claimed for the time being.
@@ -86,6 +87,8 @@ pub struct Steps {
     /// When attempts were last settled or claimed.
     moved_at: BootTime,
     next_due: Option<BootTime>,
+    /// When a schedule ticks next.
+    schedule_due: Option<BootTime>,
     ordered_at: Option<BootTime>,
     ticked_at: Option<BootTime>,
     trouble: Trouble,
@@ -115,6 +118,7 @@ impl Steps {
             reconcile: false,
             expire: false,
             prune: false,
+            tick: false,
             count: false,
             held_back: false,
             hungry: true,
@@ -122,6 +126,7 @@ impl Steps {
             pace: Pace::new(),
             moved_at: now,
             next_due: None,
+            schedule_due: None,
             ordered_at: None,
             ticked_at: None,
             trouble: Trouble::default(),
@@ -188,10 +193,18 @@ impl Steps {
             self.changed = true;
             self.expire = true;
             self.prune = true;
+            self.tick = true;
             return Some(Action::Rescue);
         }
         if std::mem::take(&mut self.expire) && self.stop.is_none() {
             return Some(Action::Expire);
+        }
+        // Once in a while whatever was said of the next one: a schedule may be new, and the wall clock may
+        // have been set. Who is about to end leaves the ticks to others.
+        let due = self.schedule_due.is_some_and(|due| now >= due);
+        if (std::mem::take(&mut self.tick) || due) && self.stop.is_none() {
+            self.schedule_due = None;
+            return Some(Action::Tick);
         }
         if std::mem::take(&mut self.prune) {
             let Settings { retention_completed, retention_dead, .. } = self.settings;
@@ -326,7 +339,8 @@ impl Steps {
         let due = self.next_due.filter(|_| !self.wants().is_empty());
         let share = (self.pace.holds() > 1 && !self.held.is_empty()).then(|| self.moved_at + SLOW);
         let renew = (!self.workers.is_empty()).then(|| self.renew_due());
-        let times = [Some(tick), renew, self.orders_due(), due, hurry, share];
+        let schedule = self.schedule_due.filter(|_| self.stop.is_none());
+        let times = [Some(tick), renew, self.orders_due(), due, hurry, share, schedule];
         times.into_iter().flatten().min().unwrap_or(tick)
     }
 
@@ -413,6 +427,14 @@ impl Steps {
     /// The answer to [`Action::Prune`].
     pub fn pruned(&mut self, now: BootTime, answer: Result<u64, StoreError>) {
         self.answered(Call::Prune, now, answer);
+    }
+
+    /// The answer to [`Action::Tick`].
+    pub fn ticked(&mut self, now: BootTime, answer: Result<Ticked, StoreError>) {
+        if let Some(ticked) = self.answered(Call::Tick, now, answer) {
+            self.schedule_due = ticked.next_due.map(|due| now + due);
+            self.hungry |= !ticked.ticks.is_empty();
+        }
     }
 
     /// The answer to [`Action::Note`].
@@ -711,6 +733,30 @@ mod tests {
             }
         }
         panic!("the job is not given back")
+    }
+
+    #[test]
+    fn the_next_tick_of_a_schedule_wakes_the_worker() {
+        let mut steps = hungry();
+        steps.exchanged(at(0), Vec::new(), 1, Ok(Exchanged::default()));
+        let next = Some(Duration::from_millis(300));
+        steps.ticked(at(0), Ok(Ticked { ticks: Vec::new(), next_due: next }));
+        assert!(matches!(steps.next(at(0)), Action::Wait(until) if until == at(300)));
+        assert!(matches!(steps.next(at(299)), Action::Wait(_)));
+        assert!(matches!(steps.next(at(300)), Action::Tick));
+        steps.ticked(at(300), Ok(Ticked::default()));
+        // The wall clock may have been set, and a schedule may be new.
+        assert!(matches!(steps.next(at(300)), Action::Wait(until) if until == at(1_000)));
+        assert!(matches!(steps.next(at(1_000)), Action::Renew(_)));
+        steps.renewed(at(1_000), at(1_000), Ok(Orders::default()));
+        steps.configured(at(1_000), Ok(Settings::default()));
+        let mut calls = std::iter::from_fn(|| Some(steps.next(at(1_000)))).take(5);
+        assert!(calls.any(|call| matches!(call, Action::Tick)));
+        // Who stops leaves them to others.
+        steps.ticked(at(1_000), Ok(Ticked { ticks: Vec::new(), next_due: next }));
+        steps.stop(at(1_000), StopMode::Finish);
+        let mut calls = std::iter::from_fn(|| Some(steps.next(at(2_000)))).take(20);
+        assert!(!calls.any(|call| matches!(call, Action::Tick)));
     }
 
     #[test]

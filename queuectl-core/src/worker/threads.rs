@@ -388,6 +388,10 @@ impl Stepper {
                 let answer = store.prune();
                 self.steps.pruned(now(), answer);
             }
+            Action::Tick => {
+                let answer = store.tick();
+                self.steps.ticked(now(), answer);
+            }
             Action::Reconcile(workers) => {
                 let answer = store.held(&workers);
                 self.steps.reconciled(now(), self.clock.now(), answer);

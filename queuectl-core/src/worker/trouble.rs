@@ -22,6 +22,7 @@ pub(super) enum Call {
     Rescue,
     Expire,
     Prune,
+    Tick,
     Note,
     Count,
     Exchange,

@@ -236,6 +236,34 @@ macro_rules! conformance_cases {
                 a_dead_jobs_leftovers_are_told_after_its_retry
                 no_job_is_left_processing_without_a_worker
             }
+            schedules: {
+                a_schedule_is_kept_as_it_was_put
+                schedules_are_listed_by_name
+                a_tick_makes_a_job_when_its_time_has_come
+                a_tick_enqueues_the_job_that_was_put
+                each_tick_is_attended_to_once
+                a_step_backwards_brings_no_tick_back
+                racing_schedulers_attend_to_each_tick_once
+                missed_ticks_are_skipped
+                one_missed_tick_is_made_up_for
+                missed_ticks_are_made_up_for_up_to_a_number
+                jobs_of_a_schedule_may_overlap
+                no_job_is_made_while_the_last_one_lives
+                one_tick_waits_until_the_last_job_has_ended
+                an_interval_is_measured_on_the_boot_clock
+                after_a_restart_an_interval_ends_when_it_was_expected_to
+                a_replaced_schedule_goes_on
+                another_spec_begins_after_the_last_tick
+                a_paused_schedule_passes_over_its_ticks
+                a_schedule_is_run_by_hand
+                the_job_that_has_the_unique_key_is_told
+                a_removed_schedule_is_gone_and_its_jobs_are_not
+                commands_on_schedules_that_are_not_there_are_refused
+                the_history_is_bounded
+                many_schedules_that_are_due_are_all_attended_to
+                schedules_are_there_after_reopening
+                four_schedulers_through_years
+            }
             settings: {
                 a_fresh_store_has_the_defaults
                 each_setting_can_be_changed_and_returned_to_its_default

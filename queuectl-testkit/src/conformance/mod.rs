@@ -26,6 +26,7 @@ pub mod lease;
 pub mod races;
 pub mod reading;
 pub mod rescue;
+pub mod schedules;
 pub mod settings;
 pub mod settle;
 pub mod time;

@@ -12,6 +12,8 @@ use queuectl_core::{
     transition,
 };
 
+use super::schedules::Kept;
+
 /// The readings of all clocks at the begin of a call; the whole call happens at this moment.
 pub(super) struct Now {
     pub(super) wall: Timestamp,
@@ -37,6 +39,7 @@ pub(super) struct Data {
     /// Every queue that was ever used, and whether it is paused.
     pub(super) queues: BTreeMap<Name, bool>,
     pub(super) settings: Settings,
+    pub(super) schedules: BTreeMap<Name, Kept>,
     /// What lost attempts of jobs that will not run again have left, and the process that is to end
     /// it, as long as it lives.
     pub(super) leftovers: BTreeMap<Lease, (Rescued, Option<String>)>,

@@ -6,6 +6,7 @@
 //!
 //! - `data`: what is kept, and when a waiting job is due;
 //! - `enqueue`, `exchange`, `workers`, `commands`: the writing calls;
+//! - `schedules`: what is enqueued again and again;
 //! - `reading`: the rest.
 
 mod commands;
@@ -14,6 +15,7 @@ mod dependents;
 mod enqueue;
 mod exchange;
 mod reading;
+mod schedules;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -21,13 +23,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
     Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Waker, Watch, WorkerInfo,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Clock, Job, JobId, JobKey, Lease, Name, NewJob, Setting, Settings, Store, StoreError,
-    WorkerKey,
+    Attempt, Clock, Job, JobId, JobKey, Lease, Name, NewJob, Schedule, Setting, Settings, Store,
+    StoreError, WorkerKey,
 };
 
 use self::data::{Data, Now};
@@ -240,6 +243,34 @@ impl Store for MemoryStore {
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
         self.write(|data, _| data.stop(workers, mode))
+    }
+
+    fn put_schedule(&self, schedule: &Schedule) -> Result<bool, StoreError> {
+        self.write(|data, now| Ok(data.put_schedule(schedule, now)))
+    }
+
+    fn schedules(&self) -> Result<Vec<ScheduleInfo>, StoreError> {
+        Ok(self.read(|data, _| data.schedules()))
+    }
+
+    fn remove_schedule(&self, name: &Name) -> Result<(), StoreError> {
+        self.write(|data, _| data.remove_schedule(name))
+    }
+
+    fn pause_schedule(&self, name: &Name, paused: bool) -> Result<(), StoreError> {
+        self.write(|data, now| data.pause_schedule(name, paused, now))
+    }
+
+    fn run_schedule(&self, name: &Name) -> Result<Enqueued, StoreError> {
+        self.write(|data, now| data.run_schedule(name, now))
+    }
+
+    fn tick(&self) -> Result<Ticked, StoreError> {
+        self.write_if(|data, now| data.tick(now), |ticked| !ticked.ticks.is_empty())
+    }
+
+    fn ticks(&self, name: &Name) -> Result<Vec<TickRecord>, StoreError> {
+        Ok(self.read(|data, _| data.ticks(name)))
     }
 
     fn settings(&self) -> Result<Settings, StoreError> {

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use queuectl_core::store::{
     Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Lease, ManualClock, Name, NewJob, Setting, Settings, State, Store,
-    StoreError, WorkerKey,
+    Attempt, Job, JobId, JobKey, Lease, ManualClock, Name, NewJob, Schedule, Setting, Settings,
+    State, Store, StoreError, WorkerKey,
 };
 
 use super::Open;
@@ -222,6 +222,63 @@ impl Mirror {
         by.model.pause(queue, paused)
     }
 
+    pub(super) fn put_schedule(&self, by: &Handle, schedule: &Schedule) -> Answer<bool> {
+        let real = by.real.put_schedule(schedule)?;
+        let new = same("a new schedule", real, by.model.put_schedule(schedule)?);
+        self.compare_schedules();
+        Ok(new)
+    }
+
+    pub(super) fn remove_schedule(&self, by: &Handle, name: &Name) -> Answer<()> {
+        both(by.real.remove_schedule(name), by.model.remove_schedule(name))?;
+        self.compare_schedules();
+        Ok(())
+    }
+
+    pub(super) fn pause_schedule(&self, by: &Handle, name: &Name, paused: bool) -> Answer<()> {
+        both(by.real.pause_schedule(name, paused), by.model.pause_schedule(name, paused))?;
+        self.compare_schedules();
+        Ok(())
+    }
+
+    pub(super) fn run_schedule(&mut self, by: &Handle, name: &Name) -> Answer<Enqueued> {
+        let both = both(by.real.run_schedule(name), by.model.run_schedule(name))?;
+        let Some((real, model)) = both else { unreachable!("it has an answer") };
+        same("run by hand", (&real.id, real.created), (&model.id, model.created));
+        self.learn(&real.id, real.key);
+        self.compare_jobs(std::iter::once(real.id.clone()));
+        Ok(real)
+    }
+
+    pub(super) fn tick(&mut self, by: &Handle) -> Answer<Ticked> {
+        let ticked = same("ticks", by.real.tick()?, by.model.tick()?);
+        let made = ticked.ticks.iter().filter_map(|(_, record)| record.outcome.job());
+        for id in made {
+            let key = expect(self.looking.real.job(id)).expect("it was just made").key;
+            self.learn(id, key);
+            self.compare_jobs(std::iter::once(id.clone()));
+        }
+        Ok(ticked)
+    }
+
+    /// The number that each store has given to a job that it has made by itself.
+    fn learn(&mut self, id: &JobId, real: JobKey) {
+        let model = expect(self.looking.model.job(id)).expect("it was just made").key;
+        self.jobs.insert(real, model);
+        self.jobs_back.insert(model, real);
+        self.ids.insert(real, id.clone());
+    }
+
+    fn compare_schedules(&self) {
+        let ours = expect(self.looking.real.schedules());
+        same("schedules", &ours, &expect(self.looking.model.schedules()));
+        for one in &ours {
+            let name = &one.schedule.name;
+            let histories = (self.looking.real.ticks(name), self.looking.model.ticks(name));
+            same("history", expect(histories.0), expect(histories.1));
+        }
+    }
+
     pub(super) fn stop(&self, by: &Handle, worker: WorkerKey, mode: StopMode) -> Answer<()> {
         let there = self.keys(&[worker]);
         both(by.real.stop(&[worker], mode), by.model.stop(&there, mode)).map(|_| ())
@@ -286,6 +343,7 @@ impl Mirror {
             }
         }
         let _ = expect(self.queues(&self.looking));
+        self.compare_schedules();
         self.compare_workers(&real);
     }
 
@@ -394,6 +452,7 @@ pub(super) fn is_refusal(error: &StoreError) -> bool {
         error,
         StoreError::NotFound(_)
             | StoreError::NoWorker(_)
+            | StoreError::NoSchedule(_)
             | StoreError::DuplicateId(_)
             | StoreError::WrongState { .. }
             | StoreError::StillLives { .. }

@@ -31,6 +31,7 @@ mod mirror;
 mod operators;
 mod process;
 mod tally;
+mod ticks;
 mod witness;
 mod world;
 

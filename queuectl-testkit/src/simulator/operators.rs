@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use queuectl_core::store::{Enqueued, StopMode};
 use queuectl_core::{
-    After, Condition, JobId, Name, Needs, NewJob, Otherwise, Setting, State, StoreError, WorkerKey,
+    After, Condition, JobId, Missed, Name, Needs, NewJob, Otherwise, Overlap, Schedule, Setting,
+    Spec, State, StoreError, WorkerKey,
 };
 
 use super::faults::{Fault, Why};
 use super::mirror::{Handle, is_refusal};
+use super::ticks::BEAT;
 use super::world::{Env, kind};
 
 /// The programs and the people.
@@ -31,6 +33,10 @@ enum Request {
     Stop(WorkerKey, StopMode),
     Set(Setting, Option<&'static str>),
     Prune,
+    PutSchedule(Box<Schedule>),
+    RemoveSchedule(Name),
+    PauseSchedule(Name, bool),
+    RunSchedule(Name),
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -104,13 +110,27 @@ impl Operators {
             Request::Stop(worker, mode) => mirror.stop(by, *worker, *mode),
             Request::Set(setting, value) => mirror.change(by, *setting, *value),
             Request::Prune => mirror.prune(by).map(|count| env.tally.add("jobs deleted", count)),
+            Request::PutSchedule(schedule) => mirror.put_schedule(by, schedule).map(|new| {
+                // Of another definition the same moment is another tick, but it comes after the last one.
+                env.tally.add("a schedule replaced", u64::from(!new));
+            }),
+            Request::RemoveSchedule(name) => {
+                let removed = mirror.remove_schedule(by, name);
+                removed.map(|()| env.ticks.forget(name))
+            }
+            Request::PauseSchedule(name, paused) => mirror.pause_schedule(by, name, *paused),
+            Request::RunSchedule(name) => {
+                let made = mirror.run_schedule(by, name);
+                made.map(|_| env.tally.count("a schedule run by hand"))
+            }
         }
     }
 
     fn think_of(&mut self, workers: &[WorkerKey], env: &mut Env) -> Request {
         let dice = &mut env.dice;
         match dice.roll(100) {
-            0..55 => {
+            0..5 => self.schedule(env),
+            5..55 => {
                 let count = if dice.once_in(6) { 1 + dice.roll(12) } else { 1 };
                 Request::Enqueue((0..count).map(|_| self.new_job(env)).collect())
             }
@@ -140,6 +160,35 @@ impl Operators {
             }
             _ => Request::Prune,
         }
+    }
+
+    fn schedule(&mut self, env: &mut Env) -> Request {
+        let dice = &mut env.dice;
+        let name = kind(dice.pick(&["minutely", BEAT]));
+        match dice.roll(12) {
+            0 => return Request::RemoveSchedule(name),
+            1 => return Request::PauseSchedule(name, true),
+            2 | 3 => return Request::PauseSchedule(name, false),
+            4 => return Request::RunSchedule(name),
+            _ => {}
+        }
+        let spec = match dice.roll(3) {
+            _ if name.as_str() == BEAT => {
+                Spec::every(dice.time(60_000) + Duration::from_secs(1)).expect("an interval")
+            }
+            0 => Spec::cron("*/20 * * * * *", "UTC").expect("an expression"),
+            _ => Spec::cron("* * * * *", "Europe/Berlin").expect("an expression"),
+        };
+        let mut job = NewJob::new(dice.pick(&["quick", "work"]), &()).expect("a job");
+        if dice.once_in(4) {
+            job.unique_key = Some(format!("key {}", dice.roll(4)));
+        }
+        let schedule = Schedule::new(name.as_str(), spec, job).expect("a schedule");
+        Request::PutSchedule(Box::new(
+            schedule
+                .missed(dice.pick(&[Missed::Skip, Missed::One, Missed::All(3)]))
+                .overlap(dice.pick(&[Overlap::Allow, Overlap::Skip, Overlap::QueueOne])),
+        ))
     }
 
     fn new_job(&mut self, env: &mut Env) -> NewJob {
@@ -235,9 +284,14 @@ impl Operators {
             Request::Pause(kind("mail"), false),
             Request::Set(Setting::RetentionCompleted, None),
             Request::Set(Setting::RetentionDead, None),
+            // Or there would be work for ever.
+            Request::RemoveSchedule(kind("minutely")),
+            Request::RemoveSchedule(kind(BEAT)),
         ];
         for request in rest {
-            self.ask(&request, false, env).expect("nothing goes wrong any more");
+            let answer = self.ask(&request, false, env);
+            let gone = matches!(&answer, Err(StoreError::NoSchedule(_)));
+            assert!(answer.is_ok() || gone, "nothing goes wrong any more: {answer:?}");
             if let Request::Pause(queue, paused) = request {
                 env.witness.paused(&queue, paused);
             }

@@ -33,13 +33,19 @@ const WANTED: &[&str] = &[
     "a process stopped beyond its lease",
     "a restart with attempts running",
     "a retry by hand",
+    "a schedule replaced",
+    "a schedule run by hand",
     "a settlement repeated",
+    "a tick made a job",
+    "a tick overlapped",
+    "a tick waited for the last job",
     "a unique key taken",
     "a worker stopped for good by an order",
     "an orphan ended before the next attempt",
     "jobs deleted",
     "jobs held in advance",
     "the wall clock set by years",
+    "ticks missed",
 ];
 
 impl Tally {

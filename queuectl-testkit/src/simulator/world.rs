@@ -13,6 +13,7 @@ use super::mirror::Mirror;
 use super::operators::Operators;
 use super::process::{Fate, Process};
 use super::tally::Tally;
+use super::ticks::Ticks;
 use super::witness::Witness;
 use super::{Backend, Seed};
 use crate::dice::Dice;
@@ -29,6 +30,7 @@ pub(super) struct Env {
     pub(super) witness: Witness,
     pub(super) tally: Tally,
     pub(super) faults: Faults,
+    pub(super) ticks: Ticks,
     /// Somebody has changed the store, and the others have not been told.
     pub(super) changed: bool,
     pub(super) shell: Name,
@@ -81,6 +83,7 @@ impl World {
             dice,
             mirror: Mirror::new(backend(&clock), &clock),
             witness: Witness::default(),
+            ticks: Ticks::default(),
             tally: Tally::default(),
             changed: false,
             shell: kind("shell"),

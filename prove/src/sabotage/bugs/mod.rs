@@ -5,6 +5,7 @@ mod crashes;
 mod holders;
 mod jobs;
 mod people;
+mod schedules;
 mod store;
 mod worker;
 mod worlds;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Bug> {
         people::BUGS,
         worlds::BUGS,
         crashes::BUGS,
+        schedules::BUGS,
     ]
     .into_iter()
     .flatten()

@@ -205,3 +205,46 @@ CREATE TABLE queuectl_worker (
     stop INTEGER,
     log TEXT
 ) STRICT;
+
+-- Schedules: what is enqueued again and again. Numbers are never used twice.
+CREATE TABLE queuectl_schedule (
+    schedule INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    -- Raised by every change: who wants to attend to a tick changes nothing if somebody else has.
+    revision INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    paused INTEGER NOT NULL,
+    -- Either an expression in a time zone or an interval.
+    cron TEXT,
+    zone TEXT,
+    every_ms INTEGER,
+    missed TEXT NOT NULL,
+    overlap TEXT NOT NULL,
+    -- What each tick enqueues: the payload, and the rest as JSON.
+    payload TEXT NOT NULL,
+    job TEXT NOT NULL,
+    -- When it ticks next. Of an interval, next_boot is what counts, until the machine is restarted.
+    next_at INTEGER,
+    next_boot INTEGER,
+    -- The newest tick that was attended to, the newest job that was made, and the tick that waits until
+    -- that job has ended.
+    last_at INTEGER,
+    last_job INTEGER,
+    waiting_at INTEGER,
+    -- How many entries its history has had.
+    entries INTEGER NOT NULL DEFAULT 0,
+    CHECK ((cron IS NULL) = (zone IS NULL) AND (cron IS NULL) <> (every_ms IS NULL))
+) STRICT;
+
+-- The history of a schedule: its newest entries.
+CREATE TABLE queuectl_tick (
+    schedule INTEGER NOT NULL,
+    entry INTEGER NOT NULL,
+    tick_at INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    job TEXT,
+    until_at INTEGER,
+    PRIMARY KEY (schedule, entry)
+) STRICT, WITHOUT ROWID;

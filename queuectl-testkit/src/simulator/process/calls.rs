@@ -163,6 +163,17 @@ impl Process {
                 env.tally.add("jobs deleted", *answer.as_ref().unwrap_or(&0));
                 Box::new(move |this, env| this.steps.pruned(env.now(), answer))
             }
+            Action::Tick => {
+                let answer = mode.ask(|| {
+                    let ticked = mirror.tick(by)?;
+                    if !ticked.ticks.is_empty() {
+                        env.changed = true;
+                        env.ticks.told(&ticked.ticks, &mut env.tally);
+                    }
+                    Ok(ticked)
+                });
+                Box::new(move |this, env| this.steps.ticked(env.now(), answer))
+            }
             Action::Reconcile(workers) => {
                 let answer = mode.ask(|| mirror.held(by, &workers));
                 Box::new(move |this, env| {
