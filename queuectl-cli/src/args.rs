@@ -136,6 +136,14 @@ Examples:
   queuectl queue resume mail")]
     #[command(subcommand)]
     Queue(Queue),
+    /// Enqueue jobs again and again, by the clock or at an interval
+    #[command(after_help = "\
+Examples:
+  queuectl schedule add nightly --cron '0 3 * * *' './backup'
+  queuectl schedule list
+  queuectl schedule pause nightly")]
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Show and change the store's settings
     Config(Config),
 
@@ -557,6 +565,146 @@ Examples:
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Add a schedule, or replace the one of that name
+    Add(Box<ScheduleAdd>),
+    /// List schedules
+    #[command(after_help = "\
+Examples:
+  queuectl schedule list
+  queuectl schedule list --json | jq -r .schedules[].next")]
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a schedule, its next times and what came of the last ones
+    #[command(after_help = "\
+Examples:
+  queuectl schedule show nightly")]
+    Show {
+        /// The schedule
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Let schedules rest: the ticks meanwhile are passed over
+    #[command(after_help = "\
+Examples:
+  queuectl schedule pause nightly")]
+    Pause {
+        /// The schedules
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Let schedules go on
+    #[command(after_help = "\
+Examples:
+  queuectl schedule resume nightly")]
+    Resume {
+        /// The schedules
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Delete schedules; the jobs that they have made stay
+    #[command(after_help = "\
+Examples:
+  queuectl schedule remove nightly")]
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The schedules
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Enqueue a schedule's job now
+    #[command(after_help = "\
+Examples:
+  queuectl schedule run nightly")]
+    Run {
+        /// The schedule
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  queuectl schedule add nightly --cron '0 3 * * *' './backup' --overlap skip
+  queuectl schedule add report --cron '0 9 * * MON-FRI' --zone Asia/Tokyo -- ./r
+  queuectl schedule add beat --every 10m --missed skip 'curl -fsS example.org'
+  queuectl schedule add nightly --cron @daily './backup' --dry-run
+
+The next five times are printed, then the schedule is saved. Running workers
+attend to it. A cron expression has five fields (minute, hour, day of the month,
+month, day of the week) or six, with the second before them. When the clocks are
+put forward, what names its times runs right after the gap; when they are put
+back, it runs once.")]
+pub(crate) struct ScheduleAdd {
+    /// What it is called
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// A shell command, or a JSON object
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+    /// A program and its arguments, run without a shell
+    #[arg(last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<String>,
+    /// When: a cron expression, or @hourly, @daily, @weekly, @monthly, @yearly
+    #[arg(
+        long,
+        value_name = "EXPRESSION",
+        required_unless_present = "every",
+        conflicts_with = "every",
+        allow_hyphen_values = true
+    )]
+    pub(crate) cron: Option<String>,
+    /// When: again and again after so long
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    pub(crate) every: Option<String>,
+    /// The time zone of the cron expression: Europe/Berlin [default: the local one]
+    #[arg(long, value_name = "ZONE", conflicts_with = "every")]
+    pub(crate) zone: Option<String>,
+    /// What becomes of times when no worker ran: skip, one, all, or all:N for the newest N
+    #[arg(long, value_name = "WHAT", default_value = "one")]
+    pub(crate) missed: String,
+    /// What becomes of a time at which the last job still lives
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OverlapArg::Allow)]
+    pub(crate) overlap: OverlapArg,
+    /// Let it rest until `schedule resume`
+    #[arg(long)]
+    pub(crate) paused: bool,
+    /// Print the next five times, and save nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// The queue [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Higher runs first: -32768 to 32767 [default: 0]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: Option<i16>,
+    /// Let each job wait so long before its first attempt
+    #[arg(long, short, value_name = "DURATION", allow_negative_numbers = true)]
+    pub(crate) delay: Option<String>,
+    /// Cancel each job that has not begun after so long
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    pub(crate) expires: Option<String>,
+    /// Add only if no living job has this key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) unique_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+}
+
+/// What becomes of a tick while the last job lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OverlapArg {
+    /// Enqueue all the same
+    Allow,
+    /// Enqueue nothing
+    Skip,
+    /// Enqueue when it has ended; one time waits so
+    QueueOne,
 }
 
 #[derive(Debug, clap::Args)]

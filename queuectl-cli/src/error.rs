@@ -102,6 +102,7 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         let (exit, hint) = match &error {
             StoreError::NotFound(_) => (Exit::NOT_FOUND, Some("queuectl list")),
+            StoreError::NoSchedule(_) => (Exit::NOT_FOUND, Some("queuectl schedule list")),
             StoreError::NoWorker(_) => (Exit::NOT_FOUND, Some("queuectl worker list")),
             StoreError::DuplicateId(_) | StoreError::NumberGiven(_) => {
                 (Exit::CONFLICT, Some("choose another id, or leave it out to be given one"))

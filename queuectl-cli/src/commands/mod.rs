@@ -9,6 +9,7 @@ mod logs;
 mod queue;
 mod retry;
 mod run;
+mod schedule;
 mod show;
 mod status;
 mod stream;
@@ -43,6 +44,7 @@ pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Retry { ids } => retry::run(session, &job_ids(&ids)?),
         Command::Dlq(args) => dlq::run(session, &args),
         Command::Queue(args) => queue::run(session, &args),
+        Command::Schedule(args) => schedule::run(session, &args),
         Command::Config(args) => config::run(session, &args),
     }
 }

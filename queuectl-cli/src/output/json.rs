@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use queuectl_core::schedule::{ScheduleInfo, TickOutcome, TickRecord};
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
 use queuectl_core::store::{StopMode, WorkerInfo};
 use queuectl_core::{
-    After, Attempt, Captured, Cause, Condition, Job, Json, Needs, Otherwise, State, Timestamp,
+    After, Attempt, Captured, Cause, Condition, Job, Json, Missed, Name, Needs, NewJob, Otherwise,
+    Overlap, Schedule, Spec, State, Timestamp,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -225,6 +227,113 @@ impl WorkerView {
     }
 }
 
+/// A schedule.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScheduleView {
+    name: String,
+    cron: Option<String>,
+    zone: Option<String>,
+    every_seconds: Option<f64>,
+    paused: bool,
+    missed: String,
+    overlap: Overlap,
+    next: Option<Timestamp>,
+    waiting: Option<Timestamp>,
+    last: Option<TickView>,
+    queue: String,
+    kind: String,
+    command: Option<String>,
+    payload: Box<RawValue>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+}
+
+impl ScheduleView {
+    /// One that is in no store.
+    pub(crate) fn of(schedule: &Schedule) -> Self {
+        let (cron, zone, every) = match &schedule.spec {
+            Spec::Cron { expression, zone } => (Some(expression.clone()), Some(zone.clone()), None),
+            Spec::Every(period) => (None, None, Some(period.as_secs_f64())),
+            _ => (None, None, None),
+        };
+        let job = &schedule.job;
+        ScheduleView {
+            name: schedule.name.to_string(),
+            cron,
+            zone,
+            every_seconds: every,
+            paused: schedule.paused,
+            missed: Self::missed_text(schedule.missed),
+            overlap: schedule.overlap,
+            next: None,
+            waiting: None,
+            last: None,
+            queue: job.queue.to_string(),
+            kind: job.kind.to_string(),
+            command: program_of(&job.kind, &job.payload).as_ref().map(typed),
+            payload: raw(&job.payload),
+            created_at: None,
+            updated_at: None,
+        }
+    }
+
+    /// As it is written on the command line.
+    pub(crate) fn missed_text(missed: Missed) -> String {
+        match missed {
+            Missed::Skip => "skip".to_owned(),
+            Missed::One => "one".to_owned(),
+            Missed::All(most) => format!("all:{most}"),
+        }
+    }
+
+    /// As it is written on the command line.
+    pub(crate) const fn overlap_text(overlap: Overlap) -> &'static str {
+        match overlap {
+            Overlap::Allow => "allow",
+            Overlap::Skip => "skip",
+            Overlap::QueueOne => "queue-one",
+        }
+    }
+}
+
+impl From<&ScheduleInfo> for ScheduleView {
+    fn from(info: &ScheduleInfo) -> Self {
+        ScheduleView {
+            next: info.next,
+            waiting: info.waiting,
+            last: info.last.as_ref().map(TickView::from),
+            created_at: Some(info.created_at),
+            updated_at: Some(info.updated_at),
+            ..Self::of(&info.schedule)
+        }
+    }
+}
+
+/// What came of a tick.
+#[derive(Debug, Serialize)]
+pub(crate) struct TickView {
+    tick: Timestamp,
+    at: Timestamp,
+    outcome: &'static str,
+    job: Option<String>,
+    until: Option<Timestamp>,
+}
+
+impl From<&TickRecord> for TickView {
+    fn from(record: &TickRecord) -> Self {
+        TickView {
+            tick: record.tick,
+            at: record.at,
+            outcome: record.outcome.as_str(),
+            job: record.outcome.job().map(ToString::to_string),
+            until: match record.outcome {
+                TickOutcome::Missed { until } => Some(until),
+                _ => None,
+            },
+        }
+    }
+}
+
 /// What a worker does, in one word.
 pub(crate) fn worker_state(worker: &WorkerInfo) -> &'static str {
     match (worker.dead, worker.stopping, worker.running.is_empty()) {
@@ -238,16 +347,29 @@ pub(crate) fn worker_state(worker: &WorkerInfo) -> &'static str {
 
 /// What a job runs, in one line: the command, or the kind and the payload.
 pub(crate) fn what(job: &Job) -> String {
-    match program(job) {
+    runs(&job.kind, &job.payload)
+}
+
+/// The same of a job that is to be.
+pub(crate) fn new_job_text(job: &NewJob) -> String {
+    runs(&job.kind, &job.payload)
+}
+
+fn runs(kind: &Name, payload: &Json) -> String {
+    match program_of(kind, payload) {
         Some(program) => typed(&program),
-        None => format!("{} {}", job.kind, job.payload.as_str()),
+        None => format!("{kind} {}", payload.as_str()),
     }
 }
 
 /// What a shell job runs.
 fn program(job: &Job) -> Option<Program> {
-    let shell = job.kind.as_str() == SHELL_KIND;
-    let job: Option<ShellJob> = shell.then(|| job.payload.decode().ok()).flatten();
+    program_of(&job.kind, &job.payload)
+}
+
+fn program_of(kind: &Name, payload: &Json) -> Option<Program> {
+    let shell = kind.as_str() == SHELL_KIND;
+    let job: Option<ShellJob> = shell.then(|| payload.decode().ok()).flatten();
     job.map(|job| job.program)
 }
 

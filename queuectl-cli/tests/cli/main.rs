@@ -7,6 +7,7 @@ mod looking;
 mod real_input;
 mod refusals;
 mod scenarios;
+mod schedules;
 #[expect(clippy::unwrap_used, reason = "a test fails where its tools do")]
 mod support;
 mod unusable;
