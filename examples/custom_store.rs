@@ -22,9 +22,9 @@ use queuectl_core::store::{
     QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Context, Handlers, Job, JobId, JobKey, Lease, Name, NewJob, Schedule, Setting,
-    Settings, SqliteOptions, SqliteStore, State, Store, StoreError, Worker, WorkerKey,
-    WorkerOptions,
+    Attempt, Context, Handlers, Job, JobId, JobKey, Lease, Limit, Name, NewJob, QueueLimits,
+    Schedule, Setting, Settings, SqliteOptions, SqliteStore, State, Store, StoreError, Worker,
+    WorkerKey, WorkerOptions,
 };
 
 const JOBS: usize = 200;
@@ -155,6 +155,10 @@ impl<S: Store> Store for Counting<S> {
 
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
         self.count("pause").pause(queue, paused)
+    }
+
+    fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
+        self.count("limit").limit(queue, limits)
     }
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {

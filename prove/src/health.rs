@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 11] = [
+const WRONG: [(&str, &str); 13] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
@@ -30,6 +30,7 @@ const WRONG: [(&str, &str); 11] = [
         "a job that waits or runs is not in one place, or one that has ended is in one",
         "SELECT key FROM (
              SELECT key, 1 AS n FROM queuectl_ready
+             UNION ALL SELECT key, 1 FROM queuectl_grouped WHERE ready = 0
              UNION ALL SELECT key, 1 FROM queuectl_due
              UNION ALL SELECT key, 1 FROM queuectl_lease
              UNION ALL SELECT key, -1 FROM queuectl_job WHERE state IN (0, 4))
@@ -38,7 +39,9 @@ const WRONG: [(&str, &str); 11] = [
     (
         "a place and its job do not agree",
         "SELECT key FROM queuectl_ready AS place JOIN queuectl_job AS job USING (key)
-         WHERE (place.lane, rank, expires) != (job.lane, -priority, expires_at IS NOT NULL)
+         WHERE (place.lane, expires) != (job.lane, expires_at IS NOT NULL)
+             OR rank != -priority
+                AND NOT EXISTS (SELECT 1 FROM queuectl_setting WHERE name = 'aging')
          UNION ALL
          SELECT key FROM queuectl_due JOIN queuectl_job USING (key)
          WHERE (clock, at) != (run_boot IS NOT NULL, ifnull(run_boot, run_at))
@@ -56,6 +59,28 @@ const WRONG: [(&str, &str); 11] = [
              WHERE expires_at IS NOT NULL AND state IN (0, 1, 4)
                    AND key NOT IN (SELECT key FROM queuectl_lease))
          GROUP BY clock, at, key HAVING sum(n) != 0",
+    ),
+    (
+        "a group does not know how many of its jobs run, or is nobody's",
+        "SELECT 1 FROM queuectl_group AS g WHERE running !=
+             (SELECT count(*) FROM queuectl_lease WHERE queuectl_lease.grp = g.grp)
+         UNION ALL
+         SELECT 1 FROM queuectl_lease
+         WHERE grp IS NOT NULL AND grp NOT IN (SELECT grp FROM queuectl_group)
+         UNION ALL
+         SELECT 1 FROM queuectl_grouped WHERE grp NOT IN (SELECT grp FROM queuectl_group)
+         UNION ALL
+         SELECT 1 FROM queuectl_group AS g WHERE running = 0
+             AND NOT EXISTS (SELECT 1 FROM queuectl_grouped WHERE grp = g.grp)",
+    ),
+    (
+        "a job of a group is not where the group says, or one with a key is in none",
+        "SELECT key FROM queuectl_grouped AS g
+         WHERE ready = (SELECT 0 = count(*) FROM queuectl_ready AS r
+                        WHERE (r.lane, r.rank, r.key, r.grp) = (g.lane, g.rank, g.key, g.grp))
+         UNION ALL
+         SELECT key FROM queuectl_ready JOIN queuectl_job USING (key)
+         WHERE (queuectl_ready.grp IS NULL) != (concurrency_key IS NULL)",
     ),
     (
         "a blocked job does not know how many it waits for",

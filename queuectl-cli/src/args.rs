@@ -219,6 +219,9 @@ pub(crate) struct Enqueue {
     /// Add only if no living job has this key
     #[arg(long, value_name = "KEY")]
     pub(crate) unique_key: Option<String>,
+    /// Run beside no other job of the queue with this key (see queue limit --per-key)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) concurrency_key: Option<String>,
     /// Wait until these jobs have completed
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) after: Vec<String>,
@@ -547,6 +550,30 @@ Examples:
   queuectl queue list")]
     #[command(visible_alias = "ls")]
     List,
+    /// Limit how many jobs of a queue run at a time, and how often they start
+    #[command(after_help = "\
+Examples:
+  queuectl queue limit mail --concurrency 4
+  queuectl queue limit api --rate 100/1m
+  queuectl queue limit exports --per-key 2    jobs with one --concurrency-key
+  queuectl queue limit mail --concurrency none
+
+The limits hold over all workers of the store. What runs goes on.
+Without options the limits of the queue are shown.")]
+    Limit {
+        /// The queue
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Jobs that run at a time [default: none, any number]
+        #[arg(long, value_name = "N|none")]
+        concurrency: Option<String>,
+        /// Jobs with one concurrency key that run at a time [default: 1]
+        #[arg(long, value_name = "N|none")]
+        per_key: Option<String>,
+        /// Jobs that start in any period [default: none, any number]
+        #[arg(long, value_name = "N/PERIOD|none")]
+        rate: Option<String>,
+    },
     /// Run nothing more from queues; jobs that run go on
     #[command(after_help = "\
 Examples:

@@ -136,6 +136,9 @@ pub struct NewJob {
     pub backoff: Option<BackoffPolicy>,
     /// The idempotency key: while a job with this key lives, enqueueing another gives that job's id.
     pub unique_key: Option<String>,
+    /// Of the jobs of one queue that have the same key, only as many run at a time as the queue's
+    /// [`per_key`](crate::QueueLimits::per_key) allows.
+    pub concurrency_key: Option<String>,
     /// The jobs that must have ended before this one may run, and how. They must exist, or stand
     /// earlier in the same batch.
     pub after: Vec<After>,
@@ -174,6 +177,7 @@ impl NewJob {
             timeout: None,
             backoff: None,
             unique_key: None,
+            concurrency_key: None,
             after: Vec::new(),
             needs: Needs::All,
             otherwise: Otherwise::Wait,
@@ -302,6 +306,30 @@ impl NewJob {
         Ok(self)
     }
 
+    /// Lets the job run beside no more jobs of its queue with the same key than the queue allows, which
+    /// is one unless [`QueueLimits::per_key`](crate::QueueLimits::per_key) says otherwise: "one export
+    /// at a time for each customer". Any text of 1 to 256 bytes. Jobs with other keys, or none, are not
+    /// held up.
+    ///
+    /// ```
+    /// use queuectl_core::NewJob;
+    ///
+    /// let export = NewJob::new("export", &())?.queue("exports")?.concurrency_key("customer-7")?;
+    /// # Ok::<(), queuectl_core::InvalidJob>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::ConcurrencyKey`] if the text is empty or longer.
+    pub fn concurrency_key(mut self, key: impl Into<String>) -> Result<Self, InvalidJob> {
+        let key = key.into();
+        if !(1..=256).contains(&key.len()) {
+            return Err(InvalidJob::ConcurrencyKey { len: key.len() });
+        }
+        self.concurrency_key = Some(key);
+        Ok(self)
+    }
+
     /// Makes the job wait until another has completed. May be called several times, and with the
     /// methods that follow.
     ///
@@ -401,6 +429,12 @@ pub enum InvalidJob {
     /// The idempotency key is empty or too long.
     #[error("unique_key has {len} bytes; it takes 1 to 256")]
     UniqueKey {
+        /// Its size in bytes.
+        len: usize,
+    },
+    /// The concurrency key is empty or too long.
+    #[error("concurrency_key has {len} bytes; it takes 1 to 256")]
+    ConcurrencyKey {
         /// Its size in bytes.
         len: usize,
     },
@@ -516,6 +550,8 @@ pub struct Job {
     pub backoff: Option<BackoffPolicy>,
     /// Its idempotency key.
     pub unique_key: Option<String>,
+    /// Its concurrency key.
+    pub concurrency_key: Option<String>,
     /// Its labels.
     pub tags: Vec<Name>,
     /// The jobs it still waits for, and how they must end. Empty unless it is blocked, as are the

@@ -77,6 +77,7 @@
 //! # Where to go next
 //!
 //! - [`NewJob`]: delays, priorities, retries, time limits, dependencies, unique keys.
+//! - [`QueueLimits`]: how much of a queue may run at a time, and how often.
 //! - [`Handlers`], [`Outcome`], [`Context`]: what a handler is told and what it may answer.
 //! - [`Worker`], [`WorkerOptions`], [`Stopper`]: running jobs, and stopping.
 //! - [`Store`]: everything else that can be done to jobs, and the contract behind it.
@@ -93,6 +94,7 @@ mod dependency;
 mod handler;
 mod id;
 mod job;
+mod limits;
 mod random;
 pub mod schedule;
 mod settings;
@@ -117,6 +119,7 @@ pub use job::{
     BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, Expiry, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob,
     Start,
 };
+pub use limits::{InvalidRate, Limit, QueueLimits, Rate};
 pub use schedule::{InvalidCron, InvalidSchedule, Missed, Overlap, Schedule, Spec};
 pub use settings::{
     Durability, InvalidSetting, Setting, Settings, format_size, parse_duration, parse_size,

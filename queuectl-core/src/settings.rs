@@ -1,6 +1,7 @@
 //! The settings that a store keeps for everyone who uses it: typed, checked, and described.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -64,13 +65,15 @@ pub enum Setting {
     RetentionCompleted,
     /// How long dead jobs are kept.
     RetentionDead,
+    /// How long a job waits until its priority counts as one higher.
+    Aging,
     /// What an acknowledged write survives.
     Durability,
 }
 
 impl Setting {
     /// Every setting, in the order in which they are listed.
-    pub const ALL: [Setting; 11] = [
+    pub const ALL: [Setting; 12] = [
         Setting::MaxRetries,
         Setting::BackoffBase,
         Setting::BackoffMax,
@@ -81,6 +84,7 @@ impl Setting {
         Setting::LogLimit,
         Setting::RetentionCompleted,
         Setting::RetentionDead,
+        Setting::Aging,
         Setting::Durability,
     ];
 
@@ -97,6 +101,7 @@ impl Setting {
             Setting::LogLimit => "log-limit",
             Setting::RetentionCompleted => "retention-completed",
             Setting::RetentionDead => "retention-dead",
+            Setting::Aging => "aging",
             Setting::Durability => "durability",
         }
     }
@@ -116,6 +121,7 @@ impl Setting {
                 "how long completed and cancelled jobs are kept (a duration, or never)"
             }
             Setting::RetentionDead => "how long dead jobs are kept (a duration, or never)",
+            Setting::Aging => "waiting that counts as one more priority (1ms to 366days, or never)",
             Setting::Durability => "what an acknowledged write survives (full, normal or off)",
         }
     }
@@ -186,6 +192,9 @@ pub struct Settings {
     pub retention_completed: Option<Duration>,
     /// How long dead jobs are kept; `None` is for ever. For ever.
     pub retention_dead: Option<Duration>,
+    /// How long a job waits until its priority counts as one higher, so that none waits for ever;
+    /// `None` leaves priorities as they are. `None`.
+    pub aging: Option<Duration>,
     /// What an acknowledged write survives. Full.
     pub durability: Durability,
 }
@@ -203,6 +212,7 @@ impl Default for Settings {
             log_limit: 16 << 20,
             retention_completed: None,
             retention_dead: None,
+            aging: None,
             durability: Durability::Full,
         }
     }
@@ -231,6 +241,7 @@ impl Settings {
             Setting::LogLimit => format_size(self.log_limit),
             Setting::RetentionCompleted => optional(self.retention_completed),
             Setting::RetentionDead => optional(self.retention_dead),
+            Setting::Aging => optional(self.aging),
             Setting::Durability => self.durability.to_string(),
         }
     }
@@ -280,6 +291,10 @@ impl Settings {
             Setting::LogLimit => self.log_limit = parse_size(value)?,
             Setting::RetentionCompleted => self.retention_completed = optional(value)?,
             Setting::RetentionDead => self.retention_dead = optional(value)?,
+            Setting::Aging => {
+                self.aging = optional(value)
+                    .filter(|aging| aging.is_none_or(|aging| AGING.contains(&aging)))?;
+            }
             Setting::Durability => {
                 self.durability = [Durability::Full, Durability::Normal, Durability::Off]
                     .into_iter()
@@ -293,6 +308,11 @@ impl Settings {
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
+
+/// What [`Setting::Aging`] takes besides never: less would be no time, and with more, priorities
+/// times it are no times any more.
+const AGING: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(366 * 86_400);
 
 /// A century: longer waits are mistakes, and sums with it stay far from overflow.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -377,6 +397,8 @@ mod tests {
             (Setting::OutputLimit, "2MiB"),
             (Setting::LogLimit, "99999999999GiB"),
             (Setting::RetentionDead, ""),
+            (Setting::Aging, "0"),
+            (Setting::Aging, "400days"),
             (Setting::Durability, "maybe"),
         ];
         for (setting, value) in refused {

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::dependency::{Condition, Needs, Otherwise, Outlook};
 use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob};
+use crate::limits::{Limit, QueueLimits};
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::state::{RefusedTransition, State};
@@ -33,7 +34,7 @@ use crate::state::{RefusedTransition, State};
 ///
 /// *Linear.* The writing calls of all processes happen in one order, and each sees all those before
 /// it. After [`pause`](Store::pause), [`cancel`](Store::cancel) and [`stop`](Store::stop) have
-/// returned, no later claim acts against them.
+/// returned, no later claim acts against them; nor after [`limit`](Store::limit) has, beyond the limits.
 ///
 /// *Fenced.* Whatever concerns an attempt carries its [`Lease`], and takes effect only while the
 /// job is processing under that very token. Otherwise it changes nothing and the lease is named in
@@ -111,7 +112,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// *Claiming* first makes due jobs claimable, then gives each worker at most as many jobs as it
     /// asks for, by priority, then in order of enqueueing, from queues that are not paused, of the
-    /// kinds that are named. Each claim spends one attempt and raises the token by one, in the same
+    /// kinds that are named, within the queues' [limits](Store::limit). With the setting
+    /// [`Aging`](Setting::Aging) a waiting job's priority counts as one higher for each so much time that
+    /// has passed since it could run by the wall clock; of those that are equal then, the one that could
+    /// run earlier is claimed first. Each claim spends one attempt and raises the token by one, in the same
     /// transaction. A worker that is not registered, was declared lost, or was told to stop is given
     /// nothing. A job that has expired is not given to anybody: one whose turn it is is cancelled as
     /// by [`expire`](Store::expire), and the next one given instead.
@@ -217,6 +221,19 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Stops or resumes claiming from a queue. The queue need not have jobs yet.
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError>;
 
+    /// Changes limits of a queue, which need not have jobs yet, all at once; gives the new limits. What
+    /// is running goes on, also where it is more than the new limits allow.
+    ///
+    /// Of a queue with a [concurrency limit](QueueLimits::concurrency), no more jobs are processing at a
+    /// time, and a worker that holds one of them is given none more: what may run is not kept by one that
+    /// is busy. The same holds for the jobs of a queue with one
+    /// [concurrency key](NewJob::concurrency_key) and [`per_key`](QueueLimits::per_key), but for the
+    /// second half. In any period of a queue's [rate](QueueLimits::rate), measured on the boot clock, no
+    /// more of its jobs are claimed; a claim that is given back has counted, and after a restart of the
+    /// machine each counts as if it had been at its start. A limit that is reached
+    /// holds up no job that it does not concern.
+    fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError>;
+
     /// Asks workers to stop, all or none. They are told by their next [`orders`](Store::orders). Of
     /// several orders the strongest stands.
     ///
@@ -302,8 +319,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// with the number of jobs.
     fn counts(&self) -> Result<Vec<LaneCounts>, StoreError>;
 
-    /// The queues that have been used: enqueued to, whether or not the jobs are still there, or
-    /// paused.
+    /// The queues that have been used: enqueued to, whether or not the jobs are still there, paused,
+    /// or limited.
     fn queues(&self) -> Result<Vec<QueueInfo>, StoreError>;
 
     /// The registered workers, live or not yet known to be dead.
@@ -432,8 +449,10 @@ pub struct Exchanged {
     /// The jobs that are now held, in the order in which they are to run.
     pub claimed: Vec<Claimed>,
     /// If a claim was asked for: when the next waiting job of any queue and kind becomes due, if one
-    /// waits.
+    /// waits, or a queue's rate allows the next start.
     pub next_due: Option<Duration>,
+    /// A limit has kept a job back, which may be claimed when an attempt has ended.
+    pub limited: bool,
 }
 
 /// What [`Store::tick`] did.
@@ -597,6 +616,8 @@ pub struct QueueInfo {
     pub name: Name,
     /// Whether claiming from it is stopped.
     pub paused: bool,
+    /// What limits it.
+    pub limits: QueueLimits,
 }
 
 /// A registered worker.

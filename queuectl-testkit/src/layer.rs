@@ -9,8 +9,8 @@ use queuectl_core::store::{
     QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Lease, Name, NewJob, Schedule, Setting, Settings, Store,
-    StoreError, WorkerKey,
+    Attempt, Job, JobId, JobKey, Lease, Limit, Name, NewJob, QueueLimits, Schedule, Setting,
+    Settings, Store, StoreError, WorkerKey,
 };
 
 /// What is done with the calls by which workers hold jobs. By itself: they are made on the store behind.
@@ -141,6 +141,7 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn prune() -> u64;
         fn expire() -> u64;
         fn pause(queue: &Name, paused: bool) -> ();
+        fn limit(queue: &Name, limits: &[Limit]) -> QueueLimits;
         fn stop(workers: &[WorkerKey], mode: StopMode) -> ();
         fn put_schedule(schedule: &Schedule) -> bool;
         fn schedules() -> Vec<ScheduleInfo>;

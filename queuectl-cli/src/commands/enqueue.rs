@@ -109,6 +109,7 @@ fn options(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
         start,
         expiry: args.expires.as_deref().map(|text| session.when().expiry(text)).transpose()?,
         unique_key: args.unique_key.clone(),
+        concurrency_key: args.concurrency_key.clone(),
         after: after(args)?,
         needs: args.needs,
         otherwise: args.otherwise,

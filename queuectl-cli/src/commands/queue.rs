@@ -1,7 +1,10 @@
-//! `queue`: lists, pauses and resumes queues.
+//! `queue`: lists, limits, pauses and resumes queues.
+
+use std::num::NonZeroU32;
+use std::str::FromStr;
 
 use queuectl_core::store::Store;
-use queuectl_core::{Name, State};
+use queuectl_core::{Limit, Name, QueueLimits, Rate, State};
 use serde::Serialize;
 
 use super::names;
@@ -22,12 +25,39 @@ struct Document {
 struct QueueView {
     name: String,
     paused: bool,
+    limits: LimitsView,
     jobs: Counts,
+}
+
+#[derive(Serialize)]
+struct LimitsView {
+    concurrency: Option<NonZeroU32>,
+    per_key: NonZeroU32,
+    rate: Option<String>,
+}
+
+impl From<QueueLimits> for LimitsView {
+    fn from(limits: QueueLimits) -> Self {
+        LimitsView {
+            concurrency: limits.concurrency,
+            per_key: limits.per_key(),
+            rate: limits.rate.map(|rate| rate.to_string()),
+        }
+    }
 }
 
 pub(crate) fn run(session: &Session, args: &Queue) -> Result<Exit, CliError> {
     match args {
         Queue::List => list(session),
+        Queue::Limit { name, concurrency, per_key, rate } => {
+            let changes = [
+                asked("concurrency", concurrency.as_deref(), number, Limit::Concurrency)?,
+                asked("per-key", per_key.as_deref(), number, Limit::PerKey)?,
+                asked("rate", rate.as_deref(), Rate::from_str, Limit::Rate)?,
+            ];
+            let changes: Vec<Limit> = changes.into_iter().flatten().collect();
+            limit(session, name, &changes)
+        }
         Queue::Pause { names } => pause(session, names, true),
         Queue::Resume { names } => pause(session, names, false),
     }
@@ -42,6 +72,7 @@ fn list(session: &Session) -> Result<Exit, CliError> {
             .map(|queue| QueueView {
                 name: queue.name.to_string(),
                 paused: queue.paused,
+                limits: queue.limits.into(),
                 jobs: Counts(queue.by_state),
             })
             .collect();
@@ -49,10 +80,77 @@ fn list(session: &Session) -> Result<Exit, CliError> {
     } else if queues.is_empty() {
         session.ui.note("no queue has been used yet: queuectl enqueue 'echo hello'");
     } else {
+        let limited: Vec<String> = queues
+            .iter()
+            .filter(|queue| queue.limits != QueueLimits::default())
+            .map(|queue| format!("{}: {}", queue.name, in_words(&queue.limits)))
+            .collect();
         let table = counts_table(&fold_ended_runs(queues), &State::ALL);
         session.ui.print(table.render(session.ui.width, session.ui.colour))?;
+        if !limited.is_empty() {
+            session.ui.print(format!("\n{}\n", limited.join("\n")))?;
+        }
     }
     Ok(Exit::DONE)
+}
+
+/// A limit as it was asked for, if it was; `none` takes it away.
+fn asked<T, E: std::fmt::Display>(
+    option: &str,
+    text: Option<&str>,
+    read: impl Fn(&str) -> Result<T, E>,
+    limit: fn(Option<T>) -> Limit,
+) -> Result<Option<Limit>, CliError> {
+    let value = match text {
+        None => return Ok(None),
+        Some("none") => None,
+        Some(text) => {
+            Some(read(text).map_err(|error| CliError::usage(format!("--{option}: {error}")))?)
+        }
+    };
+    Ok(Some(limit(value)))
+}
+
+fn number(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of jobs from 1 on, nor none"))
+}
+
+fn limit(session: &Session, queue: &str, changes: &[Limit]) -> Result<Exit, CliError> {
+    let queue = names("queue", &[queue.to_owned()])?.remove(0);
+    let path = session.store_path()?;
+    let store = if changes.is_empty() { path.open()? } else { path.open_or_create()? };
+    let known = store.queues()?.into_iter().find(|known| known.name == queue);
+    let limits = match (known, changes) {
+        (None, []) => {
+            return Err(CliError::new(Exit::NOT_FOUND, format!("there is no queue {queue}"))
+                .hint("queuectl queue list"));
+        }
+        (Some(known), []) => known.limits,
+        (known, changes) => {
+            let limits = store.limit(&queue, changes)?;
+            if known.is_none() {
+                session.ui.tell(format_args!("no job has been in the queue {queue} yet"));
+            }
+            limits
+        }
+    };
+    if session.ui.json {
+        return list(session);
+    }
+    session.ui.line(format!("{queue}: {}", in_words(&limits)))?;
+    Ok(Exit::DONE)
+}
+
+/// The limits of a queue, for a person.
+fn in_words(limits: &QueueLimits) -> String {
+    let at_a_time = |number: NonZeroU32| format!("{number} at a time");
+    let parts = [
+        limits.concurrency.map(at_a_time),
+        limits.rate.map(|rate| format!("starts {rate}")),
+        limits.per_key.map(|number| format!("{} of one key", at_a_time(number))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "no limits".to_owned() } else { parts.join(", ") }
 }
 
 fn pause(session: &Session, queues: &[String], paused: bool) -> Result<Exit, CliError> {

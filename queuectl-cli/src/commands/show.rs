@@ -138,6 +138,7 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
         field("backoff", backoff.to_string());
     }
     field("unique key", line(job.unique_key.as_deref().unwrap_or_default()).to_string());
+    field("concurrency key", line(job.concurrency_key.as_deref().unwrap_or_default()).to_string());
     field("tags", names(&job.tags));
     field("waits for", parents.join(", "));
     field("terms", terms(job));

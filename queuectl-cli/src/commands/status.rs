@@ -1,7 +1,7 @@
 //! `status`: how many jobs there are, and what the workers do.
 
 use queuectl_core::store::{LaneCounts, QueueInfo, Queues, Store, WorkerInfo};
-use queuectl_core::{Name, State};
+use queuectl_core::{Name, QueueLimits, State};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -31,6 +31,7 @@ impl Serialize for Counts {
 pub(super) struct QueueCounts {
     pub(super) name: Name,
     pub(super) paused: bool,
+    pub(super) limits: QueueLimits,
     pub(super) by_state: [u64; State::ALL.len()],
 }
 
@@ -41,6 +42,7 @@ pub(super) fn by_queue(lanes: &[LaneCounts], queues: &[QueueInfo]) -> Vec<QueueC
         .map(|queue| QueueCounts {
             name: queue.name.clone(),
             paused: queue.paused,
+            limits: queue.limits,
             by_state: Default::default(),
         })
         .collect();
@@ -51,6 +53,7 @@ pub(super) fn by_queue(lanes: &[LaneCounts], queues: &[QueueInfo]) -> Vec<QueueC
                 sums.push(QueueCounts {
                     name: lane.queue.clone(),
                     paused: false,
+                    limits: QueueLimits::default(),
                     by_state: Default::default(),
                 });
                 sums.len() - 1
@@ -96,6 +99,7 @@ pub(super) fn fold_ended_runs(queues: Vec<QueueCounts>) -> Vec<QueueCounts> {
         kept.push(QueueCounts {
             name: Name::new("run:...").expect("dots belong to names"),
             paused: false,
+            limits: QueueLimits::default(),
             by_state,
         });
     }
@@ -254,7 +258,11 @@ mod tests {
             kind: Name::new(kind).unwrap(),
             by_state,
         };
-        let queues = [QueueInfo { name: Name::new("mail").unwrap(), paused: true }];
+        let queues = [QueueInfo {
+            name: Name::new("mail").unwrap(),
+            paused: true,
+            limits: QueueLimits::default(),
+        }];
         let lanes = [
             lane("mail", "a", [1, 0, 0, 0, 0, 0, 2]),
             lane("default", "a", [0, 0, 0, 5, 0, 0, 0]),
@@ -267,7 +275,8 @@ mod tests {
     }
 
     fn queue(name: &str, by_state: [u64; 7]) -> QueueCounts {
-        QueueCounts { name: Name::new(name).unwrap(), paused: false, by_state }
+        let limits = QueueLimits::default();
+        QueueCounts { name: Name::new(name).unwrap(), paused: false, limits, by_state }
     }
 
     #[test]

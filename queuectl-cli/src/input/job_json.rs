@@ -24,7 +24,7 @@ const DEPTH_MAX: usize = 64;
 pub(crate) const JOB_TEXT_LEN_MAX: usize = 2 * JSON_LEN_MAX;
 
 /// The fields that a job may have; the last four are read and ignored.
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 27] = [
     "id",
     "command",
     "argv",
@@ -43,6 +43,7 @@ const FIELDS: [&str; 26] = [
     "env",
     "cwd",
     "unique_key",
+    "concurrency_key",
     "after",
     "needs",
     "otherwise",
@@ -120,6 +121,7 @@ impl Reader<'_> {
             "env" => spec.env = env(&value)?,
             "cwd" => spec.cwd = Some(string(name, &value)?),
             "unique_key" => spec.unique_key = Some(string(name, &value)?),
+            "concurrency_key" => spec.concurrency_key = Some(string(name, &value)?),
             "after" => spec.after = after_all(name, &value)?,
             "needs" => spec.needs = Some(parsed(name, &value)?),
             "otherwise" => spec.otherwise = Some(parsed(name, &value)?),

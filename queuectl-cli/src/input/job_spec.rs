@@ -31,6 +31,7 @@ pub(crate) struct JobSpec {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) cwd: Option<String>,
     pub(crate) unique_key: Option<String>,
+    pub(crate) concurrency_key: Option<String>,
     pub(crate) after: Vec<After>,
     pub(crate) needs: Option<Needs>,
     pub(crate) otherwise: Option<Otherwise>,
@@ -66,6 +67,7 @@ impl JobSpec {
         prevail(&mut self.unique_key, &other.unique_key);
         prevail(&mut self.needs, &other.needs);
         prevail(&mut self.otherwise, &other.otherwise);
+        prevail(&mut self.concurrency_key, &other.concurrency_key);
         self.env.extend(other.env.clone());
         self.after.extend(other.after.iter().cloned());
         self.tags.extend(other.tags.iter().cloned());
@@ -83,6 +85,9 @@ impl JobSpec {
         }
         if let Some(key) = self.unique_key {
             job = job.unique_key(key).map_err(|error| Refused::new(error.to_string()))?;
+        }
+        if let Some(key) = self.concurrency_key {
+            job = job.concurrency_key(key).map_err(|error| Refused::new(error.to_string()))?;
         }
         if self.timeout == Some(Duration::ZERO) {
             return Err(Refused::new("timeout is 0: the job could never run"));

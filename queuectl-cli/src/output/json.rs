@@ -51,6 +51,7 @@ pub(crate) struct JobView {
     timeout_seconds: Option<f64>,
     backoff: Option<String>,
     unique_key: Option<String>,
+    concurrency_key: Option<String>,
     tags: Vec<String>,
     waits_for: Vec<String>,
     /// The same, as `enqueue` takes it: with the conditions.
@@ -91,6 +92,7 @@ impl From<&Job> for JobView {
             timeout_seconds: job.timeout.map(|timeout| timeout.as_secs_f64()),
             backoff: job.backoff.as_ref().map(ToString::to_string),
             unique_key: job.unique_key.clone(),
+            concurrency_key: job.concurrency_key.clone(),
             tags: job.tags.iter().map(ToString::to_string).collect(),
             waits_for: job.waits_for.iter().map(|after| after.job.to_string()).collect(),
             after: job.waits_for.iter().map(AfterView::from).collect(),

@@ -12,6 +12,7 @@ const JOB_FIELDS: [&str; 30] = [
     "backoff",
     "cancel_reason",
     "command",
+    "concurrency_key",
     "created_at",
     "expires_at",
     "finished_at",

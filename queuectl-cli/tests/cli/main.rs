@@ -4,6 +4,7 @@ mod config;
 mod endings;
 mod enqueue;
 mod looking;
+mod queues;
 mod real_input;
 mod refusals;
 mod scenarios;

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::{expiry, line, row, schedule};
+use super::{expiry, limit, line, row, schedule};
 use crate::clock::BootId;
 use crate::id::Name;
+use crate::limits::QueueLimits;
 use crate::settings::{Setting, Settings};
 use crate::store::StoreError;
 
@@ -22,13 +23,15 @@ pub(super) struct Catalogue {
     settings: Settings,
 }
 
-/// The jobs of one queue and one kind.
+/// The jobs of one queue and one kind, with what holds for the queue.
 #[derive(Debug, Clone)]
 pub(super) struct Lane {
     pub(super) lane: i64,
+    pub(super) number: i64,
     pub(super) queue: Name,
     pub(super) kind: Name,
     pub(super) paused: bool,
+    pub(super) limits: QueueLimits,
 }
 
 impl Catalogue {
@@ -44,6 +47,7 @@ impl Catalogue {
             meta.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if known_boot != boot_id.as_str() {
             after_boot(connection, boot_id)?;
+            limit::after_boot(connection)?;
         }
         if self.epoch != Some(epoch) {
             self.reload(connection)?;
@@ -131,15 +135,18 @@ fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreErro
 
 fn read_lanes(connection: &Connection) -> Result<Vec<Lane>, StoreError> {
     let mut lanes = connection.prepare_cached(
-        "SELECT lane, queuectl_queue.name, kind, paused
+        "SELECT lane, queue, queuectl_queue.name, kind, paused, concurrency, per_key, rate_starts,
+                rate_period_ms
          FROM queuectl_lane JOIN queuectl_queue USING (queue) ORDER BY lane",
     )?;
     let lanes = lanes.query_map([], |row| {
         Ok(Lane {
             lane: row.get(0)?,
-            queue: row::name(row, 1)?,
-            kind: row::name(row, 2)?,
-            paused: row.get(3)?,
+            number: row.get(1)?,
+            queue: row::name(row, 2)?,
+            kind: row::name(row, 3)?,
+            paused: row.get(4)?,
+            limits: row::limits(row, 5)?,
         })
     })?;
     Ok(lanes.collect::<Result<_, _>>()?)

@@ -1,9 +1,13 @@
 //! Giving jobs to workers.
 
+use std::time::Duration;
+
 use rusqlite::{CachedStatement, Row};
 
 use super::catalogue::Lane;
 use super::expiry;
+use super::group;
+use super::limit::Room;
 use super::row;
 use super::transaction::Tx;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
@@ -16,54 +20,56 @@ const EXPIRED_MAX: usize = 1_000;
 
 /// What a claim has given.
 #[derive(Default)]
-pub(super) struct Claims {
+pub(super) struct Given {
     pub(super) claimed: Vec<Claimed>,
-    /// There may be more, behind those that had expired.
-    pub(super) more: bool,
+    /// A limit has kept a job back.
+    pub(super) limited: bool,
+    /// When there may be more: behind those that had expired, or when a queue's rate allows it.
+    pub(super) next: Option<Duration>,
     /// Some had expired, and have ended.
     pub(super) ended: bool,
 }
 
-/// Gives the workers of the request what they want, as far as there is.
-pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Claims, StoreError> {
+/// Gives the workers of the request what they want, as far as there is and the limits allow.
+pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Given, StoreError> {
     let mut workers = Vec::with_capacity(request.workers.len());
     for &(worker, wanted) in request.workers {
         if wanted > 0 && may_claim(tx, worker)? {
             workers.push((worker, wanted));
         }
     }
-    let wanted: usize = workers.iter().map(|(_, wanted)| wanted).sum();
-    if wanted == 0 {
-        return Ok(Claims::default());
+    if workers.is_empty() {
+        return Ok(Given::default());
     }
     let served = |lane: &&Lane| {
         !lane.paused && request.kinds.contains(&lane.kind) && request.queues.include(&lane.queue)
     };
     let lanes: Vec<Lane> = tx.catalogue.lanes().iter().filter(served).cloned().collect();
-    let mut takers =
-        workers.iter().flat_map(|&(worker, wanted)| std::iter::repeat_n(worker, wanted));
-    let front = front(tx, &lanes, wanted)?;
-    let mut taken = Vec::with_capacity(front.ready.len().min(wanted));
     let mut expired = Vec::new();
-    for Ready { rank, key, lane, expires } in front.ready {
-        if front.known_to.is_some_and(|last| (rank, key) > last) || taken.len() == wanted {
-            break;
+    let Choice { taken, room, limited, more, .. } = loop {
+        let choice = choose(tx, &lanes, &workers)?;
+        for key in &choice.expired {
+            expiry::expire_one(tx, *key)?;
         }
-        if expires == Expires::Over {
-            expired.push(key);
-        } else if let Some(worker) = takers.next() {
-            let expires = expires == Expires::Later;
-            taken.push(Pick { key, rank, lane: &lanes[lane], worker, expires });
+        expired.extend_from_slice(&choice.expired);
+        if !choice.again || expired.len() >= EXPIRED_MAX {
+            break Choice { more: choice.more || choice.again, ..choice };
         }
-    }
-    expiry::expire_all(tx, &expired)?;
-    let more = front.known_to.is_some() && taken.len() < wanted;
-    let mut claimed = Vec::new();
+    };
+    expiry::tell_dependents(tx, &expired)?;
+    let mut given = Given { limited, ended: !expired.is_empty(), ..Given::default() };
     let mut take = Take::prepare(tx)?;
     for run in taken.chunk_by(Pick::is_followed_by) {
-        take.run(tx, run, &mut claimed)?;
+        take.run(tx, run, &mut given.claimed)?;
     }
-    Ok(Claims { claimed, more, ended: !expired.is_empty() })
+    for Pick { key, rank, lane, group, .. } in taken {
+        if let Some(group) = group {
+            group::started(tx, group, lane.lane, rank, key)?;
+        }
+    }
+    let rate = room.note(tx, &lanes)?;
+    given.next = more.then_some(Duration::ZERO).or(rate);
+    Ok(given)
 }
 
 /// Whether a worker is registered and not told to stop.
@@ -73,6 +79,62 @@ fn may_claim(tx: &Tx<'_>, worker: WorkerKey) -> Result<bool, StoreError> {
     Ok(live.exists([worker.0])?)
 }
 
+/// Which jobs are given to whom, before anything of it is done.
+struct Choice<'a> {
+    taken: Vec<Pick<'a>>,
+    /// What stood before them, and has expired.
+    expired: Vec<JobKey>,
+    room: Room,
+    limited: bool,
+    /// There may be more, behind those that have expired.
+    more: bool,
+    /// The last of the expired has a concurrency key: the next with that key takes its place, so the
+    /// choice is made anew.
+    again: bool,
+}
+
+fn choose<'a>(
+    tx: &Tx<'_>,
+    lanes: &'a [Lane],
+    workers: &[(WorkerKey, usize)],
+) -> Result<Choice<'a>, StoreError> {
+    let mut workers = workers.to_vec();
+    let wanted = workers.iter().map(|(_, wanted)| wanted).sum();
+    let room = Room::of(tx, lanes)?;
+    let front = front(tx, lanes, wanted, &room)?;
+    let mut choice = Choice {
+        taken: Vec::with_capacity(front.ready.len().min(wanted)),
+        expired: Vec::new(),
+        room,
+        limited: front.limited,
+        more: false,
+        again: false,
+    };
+    for Ready { rank, key, lane, group, expires } in front.ready {
+        if front.known_to.is_some_and(|last| (rank, key) > last) || choice.taken.len() == wanted {
+            break;
+        }
+        let lane = &lanes[lane];
+        let Some(worker) = choice.room.worker_for(tx, lane, group, &workers)? else {
+            choice.limited = true;
+            continue;
+        };
+        if expires == Expires::Over {
+            choice.expired.push(key);
+            choice.again = group.is_some();
+            if choice.again {
+                break;
+            }
+            continue;
+        }
+        choice.room.take(lane, group, worker, &mut workers);
+        let expires = expires == Expires::Later;
+        choice.taken.push(Pick { key, rank, lane, group, worker, expires });
+    }
+    choice.more = front.known_to.is_some() && choice.taken.len() < wanted;
+    Ok(choice)
+}
+
 /// A job that can be claimed, in the order in which it is claimed.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Ready {
@@ -80,6 +142,7 @@ struct Ready {
     key: JobKey,
     /// The index of its lane.
     lane: usize,
+    group: Option<i64>,
     expires: Expires,
 }
 
@@ -97,18 +160,22 @@ struct Front {
     /// The rank and number up to which they are all that there are, if so many have expired that it
     /// was not looked further.
     known_to: Option<(i64, JobKey)>,
+    /// There is more in a lane than its queue has room for.
+    limited: bool,
 }
 
-fn front(tx: &Tx<'_>, lanes: &[Lane], wanted: usize) -> Result<Front, StoreError> {
+/// Of each lane as many as are wanted and its queue has room for.
+fn front(tx: &Tx<'_>, lanes: &[Lane], wanted: usize, room: &Room) -> Result<Front, StoreError> {
     let mut heads = tx.prepare(
-        "SELECT rank, key, expires FROM queuectl_ready WHERE lane = ?1 ORDER BY rank, key",
+        "SELECT rank, key, expires, grp FROM queuectl_ready WHERE lane = ?1 ORDER BY rank, key",
     )?;
-    let mut front = Front { ready: Vec::new(), known_to: None };
+    let mut front = Front { ready: Vec::new(), known_to: None, limited: false };
     for (index, lane) in lanes.iter().enumerate() {
+        let room = room.of_lane(lane, wanted);
         // The statement is stepped as far as needed; a bound LIMIT would be costlier.
         let mut rows = heads.query([lane.lane])?;
         let (mut found, mut expired) = (0, 0);
-        while found < wanted {
+        while found < room {
             let Some(row) = rows.next()? else { break };
             let (rank, key) = (row.get(0)?, JobKey(row.get(1)?));
             let expires = match row.get(2)? {
@@ -116,7 +183,7 @@ fn front(tx: &Tx<'_>, lanes: &[Lane], wanted: usize) -> Result<Front, StoreError
                 true if expiry::has_expired(tx, key)? => Expires::Over,
                 true => Expires::Later,
             };
-            front.ready.push(Ready { rank, key, lane: index, expires });
+            front.ready.push(Ready { rank, key, lane: index, group: row.get(3)?, expires });
             if expires != Expires::Over {
                 found += 1;
                 continue;
@@ -128,6 +195,7 @@ fn front(tx: &Tx<'_>, lanes: &[Lane], wanted: usize) -> Result<Front, StoreError
                 break;
             }
         }
+        front.limited |= found == room && room < wanted && rows.next()?.is_some();
     }
     if lanes.len() > 1 {
         front.ready.sort_unstable();
@@ -140,6 +208,7 @@ struct Pick<'a> {
     key: JobKey,
     rank: i64,
     lane: &'a Lane,
+    group: Option<i64>,
     worker: WorkerKey,
     /// It can expire while it waits.
     expires: bool,
@@ -151,6 +220,7 @@ impl Pick<'_> {
         next.key.0 == self.key.0 + 1
             && next.worker == self.worker
             && (next.lane.lane, next.rank) == (self.lane.lane, self.rank)
+            && next.group.or(self.group).is_none()
     }
 }
 
@@ -169,8 +239,8 @@ impl<'a> Take<'a> {
              FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
         let lease = tx.prepare(
-            "INSERT INTO queuectl_lease (key, token, worker, lane, started_at)
-             SELECT key, token + 1, ?3, lane, ?4
+            "INSERT INTO queuectl_lease (key, token, worker, lane, started_at, grp, limited)
+             SELECT key, token + 1, ?3, lane, ?4, ?5, ?6
              FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
         let leave = tx.prepare(
@@ -202,7 +272,9 @@ impl<'a> Take<'a> {
             tx.moved(pick.lane.lane, before, now);
         }
         drop(rows);
-        self.lease.execute((from, to, first.worker.0, tx.now.as_millis()))?;
+        let limited = first.lane.limits.concurrency.map(|_| first.lane.number);
+        let holder = (first.worker.0, tx.now.as_millis());
+        self.lease.execute((from, to, holder.0, holder.1, first.group, limited))?;
         self.leave.execute((first.lane.lane, first.rank, from, to))?;
         run.iter().filter(|pick| pick.expires).try_for_each(|pick| expiry::forget(tx, pick.key))
     }

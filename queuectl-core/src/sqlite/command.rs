@@ -215,7 +215,7 @@ pub(super) fn progress(tx: &mut Tx<'_>, notes: &[Progress]) -> Result<Vec<Lease>
 }
 
 pub(super) fn pause(tx: &mut Tx<'_>, queue: &Name, paused: bool) -> Result<(), StoreError> {
-    let (number, _) = tx.queue_of(queue)?;
+    let number = tx.queue_of(queue)?.number;
     tx.execute("UPDATE queuectl_queue SET paused = ?2 WHERE queue = ?1", (number, paused))?;
     tx.raise_epoch()?;
     tx.reload_catalogue()
@@ -240,8 +240,12 @@ pub(super) fn change_setting(
             tx.execute("DELETE FROM queuectl_setting WHERE name = ?1", [setting.as_str()])?;
         }
     }
+    let aging = tx.catalogue.settings().aging;
     tx.raise_epoch()?;
     tx.reload_catalogue()?;
+    if tx.catalogue.settings().aging != aging {
+        line::rank_again(tx)?;
+    }
     Ok(tx.catalogue.settings().clone())
 }
 

@@ -57,7 +57,7 @@ static INSERTS: [Insert; 3] = [
 ];
 
 /// The columns that [`NewRow::bind`] gives, in its order.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "key",
     "state",
     "lane",
@@ -72,6 +72,7 @@ const COLUMNS: [&str; 18] = [
     "blockers",
     "name",
     "unique_key",
+    "concurrency_key",
     "timeout_ms",
     "backoff",
     "tags",
@@ -266,6 +267,7 @@ impl<'a> NewRow<'a> {
         next(Some(&self.waiting.blockers))?;
         next(name.as_ref().map(|name| name as _))?;
         next(job.unique_key.as_ref().map(|key| key as _))?;
+        next(job.concurrency_key.as_ref().map(|key| key as _))?;
         next(job.timeout.map(row::millis).as_ref().map(|timeout| timeout as _))?;
         next(job.backoff.as_ref().map(ToString::to_string).as_ref().map(|text| text as _))?;
         next(row::tags_text(&job.tags).as_ref().map(|tags| tags as _))?;

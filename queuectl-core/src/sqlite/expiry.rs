@@ -77,7 +77,7 @@ pub(super) fn is_due(
 /// Cancels jobs that have expired, five hundred of each clock at most, so that the lock is not held for
 /// long; gives how many.
 pub(super) fn expire(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
-    let mut expired = 0;
+    let mut expired = Vec::new();
     for (clock, now) in [(0, tx.now.as_millis()), (1, tx.boot.as_millis())] {
         // The limit is written out, as in `line`.
         let keys = tx
@@ -87,20 +87,26 @@ pub(super) fn expire(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
             )?
             .query_map((clock, now), |row| row.get(0).map(JobKey))?
             .collect::<Result<Vec<_>, _>>()?;
-        expire_all(tx, &keys)?;
-        expired += keys.len() as u64;
+        expired.extend(keys);
     }
-    Ok(expired)
+    expire_all(tx, &expired)?;
+    Ok(expired.len() as u64)
 }
 
 /// Cancels jobs that have expired while they waited. Their dependents are told when all of them are: these
 /// may be among them.
 pub(super) fn expire_all(tx: &mut Tx<'_>, jobs: &[JobKey]) -> Result<(), StoreError> {
     jobs.iter().try_for_each(|key| expire_one(tx, *key))?;
+    tell_dependents(tx, jobs)
+}
+
+/// Moves on what waits for jobs that have expired.
+pub(super) fn tell_dependents(tx: &mut Tx<'_>, jobs: &[JobKey]) -> Result<(), StoreError> {
     jobs.iter().try_for_each(|key| dependents::ended(tx, *key, State::Cancelled))
 }
 
-fn expire_one(tx: &mut Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+/// Cancels a job that has expired while it waited; its dependents are to be told.
+pub(super) fn expire_one(tx: &mut Tx<'_>, key: JobKey) -> Result<(), StoreError> {
     let (state, expires_at) = tx
         .prepare("SELECT state, expires_at FROM queuectl_job WHERE key = ?1")?
         .query_row([key.0], |row| Ok((row::state(row, 0)?, row::timestamp(row, 1)?)))?;

@@ -6,8 +6,16 @@ use super::catalogue::Lane;
 use super::row;
 use super::transaction::Tx;
 use crate::id::Name;
+use crate::limits::QueueLimits;
 use crate::state::State;
 use crate::store::StoreError;
+
+/// A queue as it stands in its row.
+pub(super) struct Queue {
+    pub(super) number: i64,
+    pub(super) paused: bool,
+    pub(super) limits: QueueLimits,
+}
 
 impl Tx<'_> {
     /// The lane of a queue and kind, made if it is new.
@@ -15,7 +23,7 @@ impl Tx<'_> {
         if let Some(lane) = self.catalogue.lane(queue, kind) {
             return Ok(lane);
         }
-        let (number, paused) = self.queue_of(queue)?;
+        let Queue { number, paused, limits } = self.queue_of(queue)?;
         self.execute(
             "INSERT INTO queuectl_lane (queue, kind) VALUES (?1, ?2)",
             (number, kind.as_str()),
@@ -27,22 +35,29 @@ impl Tx<'_> {
                 (lane, row::code(state)),
             )?;
         }
-        self.catalogue.add(Lane { lane, queue: queue.clone(), kind: kind.clone(), paused });
+        let (queue, kind) = (queue.clone(), kind.clone());
+        self.catalogue.add(Lane { lane, number, queue, kind, paused, limits });
         self.raise_epoch()?;
         Ok(lane)
     }
 
-    /// The number of a queue, made if it is new, and whether it is paused.
-    pub(super) fn queue_of(&mut self, queue: &Name) -> Result<(i64, bool), StoreError> {
+    /// A queue, made if it is new.
+    pub(super) fn queue_of(&mut self, queue: &Name) -> Result<Queue, StoreError> {
         let found = self
-            .prepare("SELECT queue, paused FROM queuectl_queue WHERE name = ?1")?
-            .query_row([queue.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare(
+                "SELECT queue, paused, concurrency, per_key, rate_starts, rate_period_ms
+                 FROM queuectl_queue WHERE name = ?1",
+            )?
+            .query_row([queue.as_str()], |row| {
+                let limits = row::limits(row, 2)?;
+                Ok(Queue { number: row.get(0)?, paused: row.get(1)?, limits })
+            })
             .optional()?;
         if let Some(found) = found {
             return Ok(found);
         }
         self.execute("INSERT INTO queuectl_queue (name) VALUES (?1)", [queue.as_str()])?;
-        Ok((self.last_key(), false))
+        Ok(Queue { number: self.last_key(), paused: false, limits: QueueLimits::default() })
     }
 
     /// Tells every process that its copy of the catalogue is old. This transaction's own copy holds

@@ -8,19 +8,71 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::transaction::Tx;
+use super::{group, row};
 use crate::clock::{BootTime, Timestamp};
 use crate::id::JobKey;
 use crate::store::StoreError;
 
-/// Jobs with consecutive numbers can be claimed from now on.
+/// Jobs with consecutive numbers can be claimed from now on, those with a concurrency key as far as
+/// their groups allow.
 pub(super) fn make_ready(tx: &Tx<'_>, first: JobKey, last: JobKey) -> Result<(), StoreError> {
+    let made = match aging(tx) {
+        None => tx.execute(
+            "INSERT INTO queuectl_ready (lane, rank, key, expires)
+             SELECT lane, -priority, key, expires_at IS NOT NULL FROM queuectl_job
+             WHERE key BETWEEN ?1 AND ?2 AND concurrency_key IS NULL",
+            (first.0, last.0),
+        )?,
+        Some(aging) => tx.execute(
+            "INSERT INTO queuectl_ready (lane, rank, key, expires)
+             SELECT lane, max(run_at, 0) - priority * ?3, key, expires_at IS NOT NULL
+             FROM queuectl_job
+             WHERE key BETWEEN ?1 AND ?2 AND concurrency_key IS NULL",
+            (first.0, last.0, aging),
+        )?,
+    };
+    if made as i64 == last.0 - first.0 + 1 {
+        return Ok(());
+    }
+    let keyed = tx
+        .prepare(
+            "SELECT key FROM queuectl_job
+             WHERE key BETWEEN ?1 AND ?2 AND concurrency_key IS NOT NULL ORDER BY key",
+        )?
+        .query_map((first.0, last.0), |row| row.get(0).map(JobKey))?
+        .collect::<Result<Vec<_>, _>>()?;
+    keyed.into_iter().try_for_each(|key| group::enter(tx, key))
+}
+
+/// The order in which a job is claimed, lowest first, by its priority and by when it could run. Where
+/// waiting raises the priority, all that wait rise alike: so what stands in a line keeps its rank.
+pub(super) fn rank(tx: &Tx<'_>, priority: i64, run_at: i64) -> i64 {
+    aging(tx).map_or(-priority, |aging| run_at.max(0) - priority * aging)
+}
+
+/// How many milliseconds of waiting count as one more priority.
+fn aging(tx: &Tx<'_>) -> Option<i64> {
+    tx.catalogue.settings().aging.map(row::millis)
+}
+
+/// What waiting counts for has changed: every rank is another.
+pub(super) fn rank_again(tx: &Tx<'_>) -> Result<(), StoreError> {
+    let aging = aging(tx);
     tx.execute(
-        "INSERT INTO queuectl_ready (lane, rank, key, expires)
-         SELECT lane, -priority, key, expires_at IS NOT NULL
-         FROM queuectl_job WHERE key BETWEEN ?1 AND ?2",
-        (first.0, last.0),
+        "UPDATE queuectl_ready SET rank =
+             (SELECT ifnull(max(run_at, 0) - priority * ?1, -priority) FROM queuectl_job AS job
+              WHERE job.key = queuectl_ready.key)",
+        [aging],
     )?;
-    Ok(())
+    tx.execute(
+        "UPDATE queuectl_grouped SET rank =
+             (SELECT ifnull(max(run_at, 0) - priority * ?1, -priority) FROM queuectl_job AS job
+              WHERE job.key = queuectl_grouped.key)",
+        [aging],
+    )?;
+    let mut queues: Vec<i64> = tx.catalogue.lanes().iter().map(|lane| lane.number).collect();
+    queues.dedup();
+    queues.into_iter().try_for_each(|queue| group::adjust_all(tx, queue))
 }
 
 /// A job can be claimed from the time on that is in its row.
@@ -38,8 +90,9 @@ pub(super) fn make_due(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
 pub(super) fn leave(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
     tx.execute(
         "DELETE FROM queuectl_ready WHERE (lane, rank, key) =
-             (SELECT lane, -priority, key FROM queuectl_job WHERE key = ?1)",
-        [key.0],
+             (SELECT lane, ifnull(max(run_at, 0) - priority * ?2, -priority), key
+              FROM queuectl_job WHERE key = ?1)",
+        (key.0, aging(tx)),
     )?;
     tx.execute(
         "DELETE FROM queuectl_due WHERE (clock, at, key) =
@@ -47,7 +100,7 @@ pub(super) fn leave(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
               FROM queuectl_job WHERE key = ?1)",
         [key.0],
     )?;
-    Ok(())
+    group::leave(tx, key)
 }
 
 /// Makes ready what has become due, by either clock, and says when the next job becomes due: a thousand

@@ -15,9 +15,11 @@ mod enqueue;
 mod error;
 mod expiry;
 mod gate;
+mod group;
 mod lane;
 mod lease;
 mod lifelock;
+mod limit;
 mod line;
 mod open;
 mod read;
@@ -38,7 +40,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use self::claim::Claims;
+use self::claim::Given;
 use self::combine::Combiner;
 use self::lease::Process;
 use self::lifelock::{LifeLock, LifeLocks};
@@ -50,6 +52,7 @@ use crate::attempt::Attempt;
 use crate::clock::{Clock, SystemClock};
 use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Job, NewJob};
+use crate::limits::{Limit, QueueLimits};
 use crate::random;
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{Durability, Setting, Settings};
@@ -221,15 +224,12 @@ impl Store for SqliteStore {
             let Some(request) = claim else {
                 return Ok(Exchanged { refused, ..Exchanged::default() });
             };
-            let next_due = line::promote(tx)?;
-            let Claims { claimed, more, ended } = claim::claim(tx, request)?;
-            let next_due = match () {
-                () if more => Some(Duration::ZERO),
-                // Their ends may have freed jobs that have a moment to wait for.
-                () if ended => line::next_due(tx)?,
-                () => next_due,
-            };
-            Ok(Exchanged { refused, claimed, next_due })
+            let due = line::promote(tx)?;
+            let Given { claimed, limited, next, ended } = claim::claim(tx, request)?;
+            // The ends of what had expired may have freed jobs that have a moment to wait for.
+            let due = if ended { line::next_due(tx)? } else { due };
+            let next_due = due.into_iter().chain(next).min();
+            Ok(Exchanged { refused, claimed, next_due, limited })
         })?;
         if !settle.is_empty()
             && let Some(life) = self.life().as_mut()
@@ -358,6 +358,10 @@ impl Store for SqliteStore {
 
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {
         self.combiner.borrowed(|tx| command::pause(tx, queue, paused))
+    }
+
+    fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
+        self.combiner.borrowed(|tx| limit::change(tx, queue, limits))
     }
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {
@@ -510,7 +514,7 @@ mod tests {
         let added = store.enqueue(&[NewJob::new("k", &()).unwrap()]).unwrap();
         store.cancel(&[added[0].id.clone()], "not wanted").unwrap();
         let another = Connection::open(store.path()).unwrap();
-        another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1, 0)", []).unwrap();
+        another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1, 0, NULL)", []).unwrap();
         let lease = Duration::from_secs(10);
         let workers = store.register(&Registration { workers: 1, lease, log: None }).unwrap();
         let request = ClaimRequest {

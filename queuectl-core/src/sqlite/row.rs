@@ -1,5 +1,6 @@
 //! How the values of the model stand in columns, and how they are read back.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rusqlite::Row;
@@ -10,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::dependency::{Needs, Otherwise};
 use crate::id::{JobId, JobKey, Name, Token, WorkerKey};
 use crate::job::{Job, Json};
+use crate::limits::{QueueLimits, Rate};
 use crate::state::State;
 
 pub(super) const COMPLETED: i64 = code(State::Completed);
@@ -75,6 +77,19 @@ pub(super) fn optional_backoff(
     text.map(|text| text.parse().map_err(|error| invalid(column, error))).transpose()
 }
 
+/// The limits of a queue, in four columns. What is out of range, because somebody else wrote it, limits
+/// nothing.
+pub(super) fn limits(row: &Row<'_>, first: usize) -> rusqlite::Result<QueueLimits> {
+    let number = |column| -> rusqlite::Result<Option<NonZeroU32>> {
+        let number: Option<i64> = row.get(column)?;
+        Ok(number.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new))
+    };
+    let period = optional_duration(row, first + 3)?;
+    let rate =
+        number(first + 2)?.zip(period).and_then(|(starts, period)| Rate::new(starts, period).ok());
+    Ok(QueueLimits { concurrency: number(first)?, per_key: number(first + 1)?, rate })
+}
+
 pub(super) fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Json> {
     row.get(column).map(Json::from_store)
 }
@@ -105,7 +120,7 @@ pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state
      max(updated_at, ifnull(lease.started_at, updated_at)) AS updated_now, run_at, \
      ifnull(lease.started_at, job.started_at), finished_at, name, unique_key, timeout_ms, backoff, \
      tags, ifnull(lease.cancel_reason, job.cancel_reason), last_error, result, progress, payload, \
-     expires_at \
+     expires_at, concurrency_key \
      FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
 /// A whole job from [`JOB`], but for the jobs it waits for.
@@ -145,6 +160,7 @@ pub(super) fn job(
         progress: row.get::<_, Option<String>>(21)?.map(Json::from_store),
         payload: json(row, 22)?,
         expires_at: optional_timestamp(row, 23)?,
+        concurrency_key: row.get(24)?,
     })
 }
 

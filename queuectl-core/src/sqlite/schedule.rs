@@ -250,6 +250,7 @@ struct Template {
     timeout_ms: Option<i64>,
     backoff: Option<String>,
     unique_key: Option<String>,
+    concurrency_key: Option<String>,
     tags: Vec<Name>,
 }
 
@@ -268,6 +269,7 @@ fn job_text(job: &NewJob) -> Result<String, StoreError> {
         timeout,
         backoff,
         unique_key,
+        concurrency_key,
         after: _,
         needs: _,
         otherwise: _,
@@ -289,6 +291,7 @@ fn job_text(job: &NewJob) -> Result<String, StoreError> {
         timeout_ms: timeout.map(row::millis),
         backoff: backoff.map(|policy| policy.to_string()),
         unique_key,
+        concurrency_key,
         tags,
     };
     serde_json::to_string(&template).map_err(|error| StoreError::Other(error.into()))
@@ -310,6 +313,7 @@ pub(super) fn job(row: &Row<'_>, column: usize) -> rusqlite::Result<NewJob> {
     let backoff = template.backoff.map(|text| text.parse()).transpose();
     job.backoff = backoff.map_err(|error| row::invalid(column + 1, error))?;
     job.unique_key = template.unique_key;
+    job.concurrency_key = template.concurrency_key;
     job.tags = template.tags;
     Ok(job)
 }

@@ -6,6 +6,7 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::dependents;
 use super::expiry;
+use super::group;
 use super::line;
 use super::row;
 use super::transaction::Tx;
@@ -69,7 +70,7 @@ struct Stretch {
 impl<'a> Complete<'a> {
     fn prepare(tx: &Tx<'a>) -> Result<Self, StoreError> {
         let held = tx.prepare(
-            "SELECT key, lane, worker FROM queuectl_lease
+            "SELECT key, lane, worker, grp FROM queuectl_lease
              WHERE key BETWEEN ?1 AND ?2 AND token = ?3 ORDER BY key",
         )?;
         let mark = tx.prepare(
@@ -98,12 +99,14 @@ impl<'a> Complete<'a> {
         };
         let mut unheld = run.iter().map(|settlement| settlement.lease);
         let mut stretches: Vec<Stretch> = Vec::new();
+        let mut groups: Vec<i64> = Vec::new();
         let token = first.lease.token;
         let mut held = self.held.query((first.lease.key.0, last.lease.key.0, token.0))?;
         while let Some(row) = held.next()? {
             let (key, worker) = (JobKey(row.get(0)?), WorkerKey(row.get(2)?));
             refused.extend(unheld.by_ref().take_while(|lease| lease.key != key));
             tx.moved(row.get(1)?, State::Processing, State::Completed);
+            groups.extend(row.get::<_, Option<i64>>(3)?);
             match stretches.last_mut() {
                 Some(stretch) if (stretch.last.0 + 1, stretch.worker) == (key.0, worker) => {
                     stretch.last = key;
@@ -116,7 +119,7 @@ impl<'a> Complete<'a> {
         for stretch in stretches {
             self.mark(tx, &stretch, first)?;
         }
-        Ok(())
+        groups.into_iter().try_for_each(|group| group::ended(tx, group))
     }
 
     /// Settles a stretch of what is held, all of it as `settlement` says.
@@ -164,6 +167,7 @@ impl<'a> Complete<'a> {
 /// A processing job, as far as ending its attempt needs it.
 struct Held {
     lane: i64,
+    group: Option<i64>,
     worker: WorkerKey,
     /// Those that have ended, and this one.
     attempts: u32,
@@ -181,7 +185,7 @@ fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreE
     let held = tx
         .prepare(
             "SELECT lease.lane, lease.worker, attempts + 1, max_attempts, lease.started_at, lost_from,
-                    lease.cancel_reason, last_error, expires_at IS NOT NULL
+                    lease.cancel_reason, last_error, expires_at IS NOT NULL, lease.grp
              FROM queuectl_lease AS lease CROSS JOIN queuectl_job AS job USING (key)
              WHERE lease.key = ?1 AND lease.token = ?2",
         )?
@@ -196,6 +200,7 @@ fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreE
                 cancel_reason: row.get(6)?,
                 last_error: row.get(7)?,
                 expires: row.get(8)?,
+                group: row.get(9)?,
             })
         })
         .optional()?;
@@ -355,6 +360,9 @@ fn finish(
     }
     if held.expires && !state.is_terminal() {
         expiry::note(tx, lease.key)?;
+    }
+    if let Some(group) = held.group {
+        group::ended(tx, group)?;
     }
     tx.moved(held.lane, State::Processing, state);
     if state.is_terminal() && leftovers {

@@ -154,6 +154,15 @@ impl<'a> Tx<'a> {
         self.count(lane, to, 1);
     }
 
+    /// How many jobs of a lane are processing by now.
+    pub(super) fn processing(&self, lane: i64) -> Result<i64, StoreError> {
+        let before: i64 = self
+            .prepare("SELECT n FROM queuectl_count WHERE lane = ?1 AND state = 2")?
+            .query_row([lane], |row| row.get(0))?;
+        let ours = self.counts.iter().filter(|(l, s, _)| (*l, *s) == (lane, State::Processing));
+        Ok(before + ours.map(|(_, _, n)| n).sum::<i64>())
+    }
+
     /// Applies a write that is undone if it fails, while the rest of the transaction goes on.
     pub(super) fn nested<T>(
         &mut self,

@@ -81,6 +81,8 @@ pub struct Steps {
     held_back: bool,
     /// There may be something to claim.
     hungry: bool,
+    /// There will be when an attempt has ended: a limit was reached.
+    limited: bool,
     /// Something has changed since the worker asked what is wanted of it.
     changed: bool,
     pace: Pace,
@@ -122,6 +124,7 @@ impl Steps {
             count: false,
             held_back: false,
             hungry: true,
+            limited: false,
             changed: false,
             pace: Pace::new(),
             moved_at: now,
@@ -479,6 +482,7 @@ impl Steps {
         if wanted > 0 {
             let full = exchanged.claimed.len() >= wanted;
             self.hungry = full;
+            self.limited = exchanged.limited;
             if full {
                 self.pace.more();
             }
@@ -578,6 +582,7 @@ impl Steps {
         };
         held.finished = true;
         held.took = took;
+        self.hungry |= self.limited;
         self.recall |= self.pace.took(took);
         self.settle.push(settlement(&held.job, finished, started_at, &self.settings, random));
     }
@@ -703,6 +708,17 @@ mod tests {
             steps.ordered(at(0), Ok(Orders::default()));
         }
         steps
+    }
+
+    /// The store counted from when it was asked. A worker that counts from the answer believes in a
+    /// lease that has ended, and goes on with jobs that others run.
+    #[test]
+    fn a_lease_counts_from_before_the_call_that_extended_it() {
+        let mut steps = hungry();
+        let believed = LEASE - LEASE / 6;
+        assert_eq!(steps.fence_time(), at(0) + believed);
+        steps.renewed(at(1_000), at(2_900), Ok(Orders::default()));
+        assert_eq!(steps.fence_time(), at(1_000) + believed);
     }
 
     fn claims_one(steps: &mut Steps, now: BootTime) -> Lease {

@@ -180,6 +180,28 @@ macro_rules! conformance_cases {
                 a_marked_job_that_is_given_back_gets_its_attempt_back
                 a_job_has_one_holder_while_it_is_processing_and_none_otherwise
             }
+            limits: {
+                no_more_jobs_of_a_queue_run_than_its_limit
+                a_worker_holds_one_job_of_a_limited_queue
+                every_end_of_an_attempt_leaves_its_place_to_another
+                jobs_of_a_dead_worker_count_until_they_are_freed
+                a_limit_that_is_lowered_ends_nothing
+                a_limit_concerns_its_own_queue
+                limits_are_changed_one_by_one_and_shown
+                of_one_key_one_job_runs_at_a_time
+                a_key_counts_over_the_kinds_of_its_queue
+                more_of_a_key_run_where_the_queue_allows_it
+                the_first_of_a_key_goes_first_whenever_it_came
+                a_place_that_is_left_is_taken_by_the_next_of_the_key
+                a_long_line_of_one_key_holds_up_no_other
+                limits_hold_through_a_riot
+                no_more_jobs_start_in_a_period_than_the_rate
+                in_no_window_of_a_period_start_more
+                a_rate_does_not_depend_on_the_wall_clock
+                a_rate_that_is_lifted_lets_all_start
+                waiting_raises_a_priority_where_it_is_asked_for
+                ageing_holds_for_what_waits_already_and_ends_as_it_began
+            }
             races: {
                 a_completion_and_a_cancel_happen_in_one_order
                 a_settlement_and_a_rescue_happen_in_one_order

@@ -23,6 +23,7 @@ pub mod dependencies;
 pub mod enqueue;
 pub mod expiry;
 pub mod lease;
+pub mod limits;
 pub mod races;
 pub mod reading;
 pub mod rescue;

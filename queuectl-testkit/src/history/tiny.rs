@@ -110,6 +110,7 @@ pub(super) fn job(name: &str, key: i64, state: State, token: i64, attempts: u32)
         timeout: None,
         backoff: None,
         unique_key: None,
+        concurrency_key: None,
         tags: Vec::new(),
         waits_for: Vec::new(),
         needs: queuectl_core::Needs::All,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use queuectl_core::store::Cancelled;
 use queuectl_core::{
-    Event, JobId, JobKey, Name, Setting, Settings, State, StoreError, Timestamp, transition,
+    Event, JobId, JobKey, Limit, Name, QueueLimits, Setting, Settings, State, StoreError,
+    Timestamp, transition,
 };
 
 use super::data::{Data, Due, Now, Record, wrong_state};
@@ -154,7 +155,15 @@ impl Data {
     }
 
     pub(super) fn pause(&mut self, queue: &Name, paused: bool) {
-        self.queues.insert(queue.clone(), paused);
+        self.queues.entry(queue.clone()).or_default().paused = paused;
+    }
+
+    pub(super) fn limit(&mut self, queue: &Name, changes: &[Limit], now: &Now) -> QueueLimits {
+        let queue = self.queues.entry(queue.clone()).or_default();
+        let mut limits = queue.limits;
+        changes.iter().for_each(|&change| limits.set(change));
+        queue.limit(limits, now);
+        limits
     }
 
     pub(super) fn change_setting(

@@ -12,6 +12,7 @@ use queuectl_core::{
     transition,
 };
 
+use super::limits::Queue;
 use super::schedules::Kept;
 
 /// The readings of all clocks at the begin of a call; the whole call happens at this moment.
@@ -36,8 +37,8 @@ pub(super) struct Data {
     pub(super) last_key: i64,
     pub(super) workers: BTreeMap<WorkerKey, Worker>,
     pub(super) last_worker: i64,
-    /// Every queue that was ever used, and whether it is paused.
-    pub(super) queues: BTreeMap<Name, bool>,
+    /// Every queue that was ever used.
+    pub(super) queues: BTreeMap<Name, Queue>,
     pub(super) settings: Settings,
     pub(super) schedules: BTreeMap<Name, Kept>,
     /// What lost attempts of jobs that will not run again have left, and the process that is to end
@@ -165,6 +166,16 @@ impl Data {
 impl Record {
     pub(super) fn lease(&self) -> Lease {
         Lease { key: self.job.key, token: self.job.token }
+    }
+
+    /// The order in which it is claimed: by priority, or by when it could run and the waiting that its
+    /// priority counts for; then by number.
+    pub(super) fn rank(&self, aging: Option<Duration>) -> (i128, JobKey) {
+        let priority = i128::from(self.job.priority);
+        let rank = aging.map_or(-priority, |aging| {
+            i128::from(self.job.run_at.as_millis().max(0)) - priority * aging.as_millis() as i128
+        });
+        (rank, self.job.key)
     }
 
     /// How long the job still has to wait; `None` if it is due.

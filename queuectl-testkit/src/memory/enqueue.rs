@@ -42,7 +42,7 @@ impl Data {
             }
         }
         for (job, _) in jobs.iter().zip(&added).filter(|(_, one)| one.created) {
-            self.queues.entry(job.queue.clone()).or_insert(false);
+            self.queues.entry(job.queue.clone()).or_default();
         }
         Ok(added)
     }
@@ -136,6 +136,7 @@ impl Data {
             timeout: new.timeout,
             backoff: new.backoff.clone(),
             unique_key: new.unique_key.clone(),
+            concurrency_key: new.concurrency_key.clone(),
             tags: new.tags.clone(),
             waits_for: Vec::new(),
             needs: new.needs,

@@ -1,9 +1,9 @@
 //! The heart: what has finished is settled, then what comes next is claimed.
 
-use std::cmp::Reverse;
-
 use queuectl_core::store::{ClaimRequest, Exchanged, Settlement, Verdict};
-use queuectl_core::{Attempt, Cause, Claimed, Event, Report, State, StoreError, Token, WorkerKey};
+use queuectl_core::{
+    Attempt, Cause, Claimed, Event, JobKey, Report, State, StoreError, Token, WorkerKey,
+};
 
 use super::data::{Data, Now, Record};
 
@@ -22,10 +22,23 @@ impl Data {
         }
         if let Some(request) = claim {
             self.promote(now);
+            let aging = self.settings.aging;
+            // Jobs that are freed by others that expire meanwhile are for the next claim.
+            let mut fitting: Vec<_> =
+                self.claimable(request, now).map(|record| record.rank(aging)).collect();
+            fitting.sort_unstable();
             for &(worker, wanted) in request.workers {
-                done.claimed.extend(self.claim(worker, wanted, request, now)?);
+                self.claim(worker, wanted, &fitting, now, &mut done)?;
             }
-            done.next_due = self.waiting().filter_map(|record| record.wait(now)).min();
+            done.claimed.sort_by_key(|job| self.jobs[&job.lease.key].rank(aging));
+            let due = self.waiting().filter_map(|record| record.wait(now));
+            let may_claim =
+                |(worker, wanted): &(WorkerKey, usize)| *wanted > 0 && self.may_claim(*worker);
+            let starts = request.workers.iter().any(may_claim).then(|| {
+                let ready = self.claimable(request, now);
+                ready.filter_map(|record| self.wait_for_rate(&record.job, now)).min()
+            });
+            done.next_due = due.chain(starts.flatten()).min();
         }
         Ok(done)
     }
@@ -101,39 +114,54 @@ impl Data {
         }
     }
 
+    fn may_claim(&self, worker: WorkerKey) -> bool {
+        self.workers.get(&worker).is_some_and(|worker| worker.stopping.is_none())
+    }
+
+    /// The jobs that the request is for, if no limit keeps them back.
+    fn claimable<'a>(
+        &'a self,
+        request: &'a ClaimRequest<'_>,
+        now: &'a Now,
+    ) -> impl Iterator<Item = &'a Record> {
+        self.waiting()
+            .filter(|record| record.wait(now).is_none())
+            .filter(|record| request.kinds.contains(&record.job.kind))
+            .filter(|record| request.queues.include(&record.job.queue))
+            .filter(|record| self.queues.get(&record.job.queue).is_none_or(|queue| !queue.paused))
+    }
+
     fn claim(
         &mut self,
         worker: WorkerKey,
         wanted: usize,
-        request: &ClaimRequest<'_>,
+        fitting: &[(i128, JobKey)],
         now: &Now,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let may_claim = self.workers.get(&worker).is_some_and(|worker| worker.stopping.is_none());
-        if !may_claim {
-            return Ok(Vec::new());
+        done: &mut Exchanged,
+    ) -> Result<(), StoreError> {
+        if !self.may_claim(worker) {
+            return Ok(());
         }
-        let mut fitting: Vec<_> = self
-            .waiting()
-            .filter(|record| record.wait(now).is_none())
-            .map(|record| &record.job)
-            .filter(|job| request.kinds.contains(&job.kind))
-            .filter(|job| request.queues.include(&job.queue))
-            .filter(|job| !self.queues.get(&job.queue).copied().unwrap_or(false))
-            .map(|job| (Reverse(job.priority), job.key))
-            .collect();
-        fitting.sort_unstable();
-        let mut claimed = Vec::new();
-        for (_, key) in fitting {
-            if claimed.len() == wanted {
+        let mut given = 0;
+        for &(_, key) in fitting {
+            if given == wanted {
                 break;
             }
-            if self.jobs[&key].has_expired(now) {
+            if !matches!(self.jobs[&key].job.state, State::Pending | State::Failed) {
+                continue;
+            }
+            if self.is_kept_back(key, worker, now) {
+                done.limited = true;
+            } else if self.jobs[&key].has_expired(now) {
                 self.expire_one(key, now)?;
             } else if let Some(record) = self.jobs.get_mut(&key) {
-                claimed.push(record.claim(worker, now)?);
+                done.claimed.push(record.claim(worker, now)?);
+                let queue = record.job.queue.clone();
+                self.queues.entry(queue).or_default().started(now);
+                given += 1;
             }
         }
-        Ok(claimed)
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! - `data`: what is kept, and when a waiting job is due;
 //! - `enqueue`, `exchange`, `workers`, `commands`: the writing calls;
+//! - `limits`: what limits a queue;
 //! - `schedules`: what is enqueued again and again;
 //! - `reading`: the rest.
 
@@ -14,6 +15,7 @@ mod data;
 mod dependents;
 mod enqueue;
 mod exchange;
+mod limits;
 mod reading;
 mod schedules;
 mod workers;
@@ -29,8 +31,8 @@ use queuectl_core::store::{
     QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Clock, Job, JobId, JobKey, Lease, Name, NewJob, Schedule, Setting, Settings, Store,
-    StoreError, WorkerKey,
+    Attempt, Clock, Job, JobId, JobKey, Lease, Limit, Name, NewJob, QueueLimits, Schedule, Setting,
+    Settings, Store, StoreError, WorkerKey,
 };
 
 use self::data::{Data, Now};
@@ -232,6 +234,10 @@ impl Store for MemoryStore {
 
     fn expire(&self) -> Result<u64, StoreError> {
         self.write(|data, now| data.expire(now))
+    }
+
+    fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
+        self.write(|data, now| Ok(data.limit(queue, limits, now)))
     }
 
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use queuectl_core::store::{JobQuery, LaneCounts, QueueInfo, Sort, WorkerInfo};
 use queuectl_core::{After, Attempt, Job, JobId, JobKey, Name, Needs, Otherwise, State};
 
 use super::data::{Data, Now, Record};
+use super::limits::Queue;
 
 impl Data {
     pub(super) fn job(&self, id: &JobId) -> Option<Job> {
@@ -61,7 +62,12 @@ impl Data {
     }
 
     pub(super) fn queues(&self) -> Vec<QueueInfo> {
-        self.queues.iter().map(|(name, &paused)| QueueInfo { name: name.clone(), paused }).collect()
+        let info = |(name, queue): (&Name, &Queue)| QueueInfo {
+            name: name.clone(),
+            paused: queue.paused,
+            limits: queue.limits,
+        };
+        self.queues.iter().map(info).collect()
     }
 
     pub(super) fn workers(&self, now: &Now) -> Vec<WorkerInfo> {

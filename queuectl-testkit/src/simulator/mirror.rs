@@ -14,8 +14,8 @@ use queuectl_core::store::{
     QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Lease, ManualClock, Name, NewJob, Schedule, Setting, Settings,
-    State, Store, StoreError, WorkerKey,
+    Attempt, Job, JobId, JobKey, Lease, Limit, ManualClock, Name, NewJob, Schedule, Setting,
+    Settings, State, Store, StoreError, WorkerKey,
 };
 
 use super::Open;
@@ -277,6 +277,12 @@ impl Mirror {
             let histories = (self.looking.real.ticks(name), self.looking.model.ticks(name));
             same("history", expect(histories.0), expect(histories.1));
         }
+    }
+
+    pub(super) fn limit(&self, by: &Handle, queue: &Name, limits: &[Limit]) -> Answer<()> {
+        let real = by.real.limit(queue, limits)?;
+        same("limits", real, by.model.limit(queue, limits)?);
+        Ok(())
     }
 
     pub(super) fn stop(&self, by: &Handle, worker: WorkerKey, mode: StopMode) -> Answer<()> {

@@ -1,18 +1,20 @@
 //! Programs that enqueue, and people who operate: each call they make, and that they make it again
 //! when they do not know what became of it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::store::{Enqueued, StopMode};
 use queuectl_core::{
-    After, Condition, JobId, Missed, Name, Needs, NewJob, Otherwise, Overlap, Schedule, Setting,
-    Spec, State, StoreError, WorkerKey,
+    After, Condition, JobId, Limit, Missed, Name, Needs, NewJob, Otherwise, Overlap, Rate,
+    Schedule, Setting, Spec, State, StoreError, WorkerKey,
 };
 
 use super::faults::{Fault, Why};
 use super::mirror::{Handle, is_refusal};
 use super::ticks::BEAT;
 use super::world::{Env, kind};
+use crate::dice::Dice;
 
 /// The programs and the people.
 pub(super) struct Operators {
@@ -30,6 +32,7 @@ enum Request {
     Retry(Vec<JobId>),
     Purge(Vec<JobId>),
     Pause(Name, bool),
+    Limit(Name, Vec<Limit>),
     Stop(WorkerKey, StopMode),
     Set(Setting, Option<&'static str>),
     Prune,
@@ -107,6 +110,10 @@ impl Operators {
                 mirror.purge(by, ids).map(|()| env.tally.add("jobs deleted", ids.len() as u64))
             }
             Request::Pause(queue, paused) => mirror.pause(by, queue, *paused),
+            Request::Limit(queue, limits) => {
+                env.tally.count("a limit changed");
+                mirror.limit(by, queue, limits)
+            }
             Request::Stop(worker, mode) => mirror.stop(by, *worker, *mode),
             Request::Set(setting, value) => mirror.change(by, *setting, *value),
             Request::Prune => mirror.prune(by).map(|count| env.tally.add("jobs deleted", count)),
@@ -141,16 +148,18 @@ impl Operators {
                 Request::Retry(self.fitting(fitting, env))
             }
             70..83 => Request::Purge(self.fitting(State::is_terminal, env)),
-            83..90 => {
+            83..88 => {
                 let queue = dice.pick(&["default", "mail"]);
                 Request::Pause(kind(queue), dice.once_in(3))
             }
+            88..90 => Request::Limit(kind(dice.pick(&["default", "mail"])), some_limits(dice)),
             90..92 if !workers.is_empty() => {
                 let mode = dice.pick(&[StopMode::Finish, StopMode::Grace, StopMode::Now]);
                 Request::Stop(dice.pick(workers), mode)
             }
             92..96 => {
-                let (setting, values): (_, [_; 3]) = match dice.roll(4) {
+                let (setting, values): (_, [_; 3]) = match dice.roll(5) {
+                    3 => (Setting::Aging, [None, Some("1"), Some("10")]),
                     0 => (Setting::RetentionCompleted, [None, Some("5"), Some("30")]),
                     1 => (Setting::RetentionDead, [None, Some("5"), Some("30")]),
                     2 => (Setting::Grace, [None, Some("0"), Some("2")]),
@@ -213,6 +222,9 @@ impl Operators {
         }
         if dice.once_in(5) {
             new.unique_key = Some(format!("key {}", dice.roll(4)));
+        }
+        if dice.once_in(3) {
+            new.concurrency_key = Some(format!("customer {}", dice.roll(3)));
         }
         if dice.once_in(5) {
             new.timeout = Some(dice.time(10_000) + Duration::from_millis(1));
@@ -282,6 +294,8 @@ impl Operators {
         let rest = [
             Request::Pause(kind("default"), false),
             Request::Pause(kind("mail"), false),
+            Request::Limit(kind("default"), NO_LIMITS.to_vec()),
+            Request::Limit(kind("mail"), NO_LIMITS.to_vec()),
             Request::Set(Setting::RetentionCompleted, None),
             Request::Set(Setting::RetentionDead, None),
             // Or there would be work for ever.
@@ -297,6 +311,22 @@ impl Operators {
             }
         }
     }
+}
+
+const NO_LIMITS: [Limit; 3] = [Limit::Concurrency(None), Limit::PerKey(None), Limit::Rate(None)];
+
+fn some_limits(dice: &mut Dice) -> Vec<Limit> {
+    let mut number = |sides| NonZeroU32::new(dice.roll(sides) as u32);
+    let (concurrency, per_key, starts) = (number(4), number(4), number(9));
+    let period = Duration::from_millis(1) + dice.time(20_000);
+    let rate = starts.map(|starts| Rate::new(starts, period).expect("a rate"));
+    dice.pick(&[
+        [Limit::Concurrency(concurrency), Limit::PerKey(per_key), Limit::Rate(None)],
+        [Limit::Concurrency(None), Limit::PerKey(per_key), Limit::Rate(rate)],
+        [Limit::Concurrency(concurrency), Limit::PerKey(None), Limit::Rate(rate)],
+        NO_LIMITS,
+    ])
+    .to_vec()
 }
 
 fn count_taken(added: &[Enqueued], again: bool, env: &mut Env) {

@@ -28,6 +28,8 @@ const WANTED: &[&str] = &[
     "a job expired",
     "a job given back because it did not begin",
     "a late settlement refused",
+    "a limit changed",
+    "a limit kept jobs back",
     "a living worker declared lost",
     "a lost job claimed again",
     "a process stopped beyond its lease",

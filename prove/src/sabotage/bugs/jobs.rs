@@ -209,8 +209,8 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/mod.rs",
-                "let next_due = line::promote(tx)?;",
-                "let next_due = line::promote(tx)?.filter(|_| false);",
+                "let due = line::promote(tx)?;",
+                "let due = line::promote(tx)?.filter(|_| false);",
             ),
         ],
     },
@@ -527,6 +527,90 @@ pub(super) fn enqueue_looking(
                 "queuectl-core/src/backoff.rs",
                 "capped.saturating_sub(part(",
                 "capped.saturating_add(part(",
+            ),
+        ],
+    },
+    // Limits.
+
+    Bug {
+        name: "limit-is-not-looked-at",
+        breaks: "no more jobs of a queue run than its limit",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/limit.rs",
+                "            Some(room) if room.left == 0 => None,\n",
+                "",
+            ),
+            (
+                "queuectl-core/src/sqlite/limit.rs",
+                "room.map_or(wanted, |room| room.left.min(wanted))",
+                "room.map_or(wanted, |_| wanted)",
+            ),
+            (
+                "queuectl-core/src/sqlite/limit.rs",
+                "            room.left -= 1;\n",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "holders-are-given-more",
+        breaks: "a worker holds one job of a limited queue",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "let limited = first.lane.limits.concurrency.map(|_| first.lane.number);",
+                "let limited = None::<i64>;",
+            ),
+        ],
+    },
+    Bug {
+        name: "end-leaves-no-room",
+        breaks: "when a job of a key has ended, the next one runs",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "        groups.into_iter().try_for_each(|group| group::ended(tx, group))",
+                "        let _ = groups;\n        Ok(())",
+            ),
+        ],
+    },
+    Bug {
+        name: "first-come-keeps-its-place",
+        breaks: "the first of a key goes first, whenever it came",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/group.rs",
+                "(Some(first), Some(last)) if first < last => {",
+                "(Some(first), Some(last)) if first < last && false => {",
+            ),
+        ],
+    },
+    Bug {
+        name: "starts-leave-early",
+        breaks: "in no window of a period more jobs start than the rate",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/limit.rs",
+                "(queue, now - now.rem_euclid(step) + step, n as i64),",
+                "(queue, now - now.rem_euclid(step), n as i64),",
+            ),
+        ],
+    },
+    Bug {
+        name: "what-waits-is-not-ranked-again",
+        breaks: "ageing holds for what waits already",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "        line::rank_again(tx)?;\n",
+                "",
             ),
         ],
     },

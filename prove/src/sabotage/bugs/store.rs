@@ -67,8 +67,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                "    let front = front(tx, &lanes, wanted)?;",
-                r#"    let front = front(tx, &lanes, wanted)?;
+                "    let front = front(tx, lanes, wanted, &room)?;",
+                r#"    let front = front(tx, lanes, wanted, &room)?;
     tx.execute("COMMIT", [])?;
     tx.execute("BEGIN IMMEDIATE", [])?;"#,
             ),

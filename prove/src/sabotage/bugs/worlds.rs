@@ -1,14 +1,14 @@
 //! Bugs that show only when several processes, faults and a bad moment come together.
 
 use super::Bug;
-use crate::sabotage::suites::{MODEL, SIMULATE, SIMULATE_IN_MEMORY};
+use crate::sabotage::suites::{MODEL, SIMULATE, SIMULATE_IN_MEMORY, UNITS};
 
 #[rustfmt::skip]
 pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "lease-counted-from-the-answer",
         breaks: "a worker never believes that its lease lasts longer than it does",
-        suites: &[&SIMULATE_IN_MEMORY],
+        suites: &[&UNITS],
         edits: &[
             (
                 "queuectl-core/src/worker/step.rs",
@@ -129,9 +129,9 @@ pub(super) const BUGS: &[Bug] = &[
                 "queuectl-core/src/sqlite/command.rs",
                 r#"    tx.raise_epoch()?;
     tx.reload_catalogue()?;
-    Ok(tx.catalogue"#,
+    if tx.catalogue"#,
                 r#"    tx.reload_catalogue()?;
-    Ok(tx.catalogue"#,
+    if tx.catalogue"#,
             ),
         ],
     },

@@ -23,7 +23,13 @@ CREATE TABLE queuectl_setting (
 CREATE TABLE queuectl_queue (
     queue INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    paused INTEGER NOT NULL DEFAULT 0
+    paused INTEGER NOT NULL DEFAULT 0,
+    -- How many of its jobs may be processing at a time, how many of those with one concurrency key, and
+    -- how many may start in a period. NULL is the default: any number, one, any number.
+    concurrency INTEGER,
+    per_key INTEGER,
+    rate_starts INTEGER,
+    rate_period_ms INTEGER
 ) STRICT;
 
 -- A lane is the jobs of one queue and one kind. Workers claim by lane, because a worker has handlers
@@ -71,6 +77,7 @@ CREATE TABLE queuectl_job (
     blockers INTEGER NOT NULL DEFAULT 0,
     name TEXT,
     unique_key TEXT,
+    concurrency_key TEXT,
     timeout_ms INTEGER,
     backoff TEXT,
     tags TEXT,
@@ -96,13 +103,16 @@ CREATE UNIQUE INDEX queuectl_job_unique_key ON queuectl_job (unique_key)
 -- claimed now, it becomes due later, or a worker holds it. They have a row for what moves, however
 -- many jobs there are that do not, and to claim a job leaves its own row alone.
 
--- What can be claimed now, in the order in which it is claimed. rank is minus the priority.
+-- What can be claimed now, in the order in which it is claimed. rank is minus the priority, or where
+-- waiting raises it, run_at minus the waiting that the priority counts for. grp is the group of a job
+-- with a concurrency key.
 CREATE TABLE queuectl_ready (
     lane INTEGER NOT NULL,
     rank INTEGER NOT NULL,
     key INTEGER NOT NULL,
     -- Whether a claim has to look whether it has expired: most never do.
     expires INTEGER NOT NULL,
+    grp INTEGER,
     PRIMARY KEY (lane, rank, key)
 ) STRICT, WITHOUT ROWID;
 
@@ -131,10 +141,45 @@ CREATE TABLE queuectl_lease (
     worker INTEGER NOT NULL,
     lane INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
+    -- Its group, if it has a concurrency key; its queue, if that had a concurrency limit.
+    grp INTEGER,
+    limited INTEGER,
     -- Set when cancellation was requested.
     cancel_reason TEXT
 ) STRICT;
+CREATE INDEX queuectl_lease_limited ON queuectl_lease (limited, worker) WHERE limited IS NOT NULL;
 CREATE INDEX queuectl_lease_cancelled ON queuectl_lease (worker) WHERE cancel_reason IS NOT NULL;
+
+-- The jobs of one queue with one concurrency key, as long as one of them is due or processing.
+CREATE TABLE queuectl_group (
+    grp INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue INTEGER NOT NULL,
+    concurrency_key TEXT NOT NULL,
+    -- How many are processing.
+    running INTEGER NOT NULL DEFAULT 0 CHECK (running >= 0),
+    UNIQUE (queue, concurrency_key)
+) STRICT;
+
+-- The jobs of a group that are due. In each lane only as many are ready as the group may run beside
+-- those that it runs already, and they are the first in order: so a claim never has to step over the
+-- others, however many there are.
+CREATE TABLE queuectl_grouped (
+    grp INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    ready INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (grp, lane, ready, rank, key)
+) STRICT, WITHOUT ROWID;
+
+-- How many jobs of a queue with a rate have started, by steps of the boot clock: those of a step count
+-- until its end is a period old.
+CREATE TABLE queuectl_start (
+    queue INTEGER NOT NULL,
+    boot INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (queue, boot)
+) STRICT, WITHOUT ROWID;
 
 -- child runs only after parent has ended as it should. A row lives until then, at most.
 CREATE TABLE queuectl_dependency (

@@ -211,6 +211,7 @@ impl Process {
                 }
                 if let Ok(done) = &answer {
                     env.tally.add("a late settlement refused", done.refused.len() as u64);
+                    env.tally.add("a limit kept jobs back", u64::from(done.limited));
                     let lost = done.claimed.iter().filter(|job| job.lost_from.is_some()).count();
                     env.tally.add("a lost job claimed again", lost as u64);
                     let again = done.claimed.iter().filter(|job| job.attempt > 1).count();
