@@ -108,6 +108,34 @@ proptest! {
     }
 }
 
+/// Fields that are mostly right, some of which never fit together.
+fn some_cron() -> impl Strategy<Value = String> {
+    let number = "[0-9]{1,2}|JAN|Feb|MON|fri|L|1W|15W|5L|1#1|sun#5|\\*|\\?";
+    let item = format!("({number})(-({number}))?(/[0-9]{{1,2}})?");
+    let field = format!("{item}(,{item})?");
+    let whole = format!("(@daily|{field}( {field}){{4,5}}|[ -~]{{0,20}})");
+    proptest::string::string_regex(&whole).expect("a pattern")
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn the_moments_of_a_cron_expression_come_in_order(
+        text in some_cron(),
+        five in proptest::collection::vec(0..32u8, 5),
+        zone in select(&["UTC", "Europe/Berlin", "America/Santiago", "Pacific/Apia", "Asia/Tehran"]),
+        after in 0..4_000_000_000_000i64,
+    ) {
+        let after = queuectl_core::Timestamp::from_millis(after);
+        checks::cron(&text, zone, after);
+        // One that is right, most often.
+        let [minute, hour, day, month, weekday] = [five[0], five[1] % 24, five[2], five[3] % 13, five[4] % 8];
+        checks::cron(&format!("{minute} {hour} {day} {month} {weekday}"), zone, after);
+        checks::cron(&format!("*/{minute} * {day} {month} {weekday}"), zone, after);
+    }
+}
+
 proptest! {
     #![proptest_config(config(60))]
 

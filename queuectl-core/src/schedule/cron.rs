@@ -104,6 +104,9 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
+/// More than any clock is put forward or back.
+const DAYS: jiff::SignedDuration = jiff::SignedDuration::from_hours(48);
+
 impl Cron {
     /// Reads an expression, and asks whether it ever comes true.
     pub(super) fn check(expression: &str, zone: &str) -> Result<Self, InvalidCron> {
@@ -177,10 +180,16 @@ impl Cron {
             let until = self.zone.following(from).next().map(|change| change.timestamp());
             let time = self.pattern.find_next_occurrence(&offset.to_datetime(from), true).ok()?;
             let shown = offset.to_timestamp(time).ok()?;
-            match until {
-                Some(until) if shown >= until => from = until,
-                _ => return Some(shown),
-            }
+            from = match until {
+                Some(until) if shown < until => return Some(shown),
+                None => return Some(shown),
+                // No clock is put forward or back by more than a day. So nothing fits before then, and
+                // the changes of forty years need not be gone through one by one.
+                Some(until) if until.duration_since(from) > DAYS => {
+                    until.max(shown.checked_sub(DAYS).ok()?)
+                }
+                Some(until) => until,
+            };
         }
     }
 }

@@ -9,9 +9,10 @@ mod file;
 
 use std::time::Duration;
 
+use queuectl_core::schedule::Next;
 use queuectl_core::{
-    BackoffPolicy, JobId, Name, NewJob, Setting, Settings, State, Timestamp, format_size,
-    parse_duration, parse_size,
+    BackoffPolicy, BootTime, JobId, Missed, Name, NewJob, Setting, Settings, Spec, State,
+    Timestamp, format_size, parse_duration, parse_size,
 };
 
 pub use self::file::{Damage, damaged_store};
@@ -47,6 +48,26 @@ pub fn name(text: &str) {
     assert_eq!(job().tag(text).is_ok(), fits);
     assert_eq!(job().queue(text).is_ok(), fits);
     assert_eq!(job().unique_key(text).is_ok(), (1..=256).contains(&text.len()));
+}
+
+/// A cron expression: the moments that it names come one after the other, each on a full second; and
+/// which of them are due is found from the end as it is from the beginning.
+pub fn cron(expression: &str, zone: &str, after: Timestamp) {
+    let Ok(spec) = Spec::cron(expression, zone) else { return };
+    let told = spec.upcoming(after, 12);
+    let mut last = after;
+    for tick in &told {
+        assert!(*tick > last && tick.as_millis() % 1000 == 0, "{expression:?} {zone}: {told:?}");
+        last = *tick;
+    }
+    let [first, ..] = told.as_slice() else { return };
+    let (next, boot) = (Next { at: *first, boot: None }, BootTime::from_millis(0));
+    let due = spec.due(next, Missed::All(5), last, boot).unwrap();
+    let kept = told.len().saturating_sub(5);
+    assert_eq!(due.ticks, told[kept..], "{expression:?} {zone}");
+    let passed_over = kept.checked_sub(1).map(|index| (*first, told[index]));
+    assert_eq!(due.missed, passed_over, "{expression:?} {zone}");
+    assert_eq!(due.next.map(|next| next.at), spec.upcoming(last, 1).first().copied());
 }
 
 /// A backoff: what is read shows as what reads the same, and every delay is within its bounds.
