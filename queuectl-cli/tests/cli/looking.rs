@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::support::{Place, fields};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 30] = [
+const JOB_FIELDS: [&str; 31] = [
     "after",
     "argv",
     "attempts",
