@@ -85,6 +85,7 @@ macro_rules! conformance_cases {
                 a_graph_runs_in_order
                 a_parent_and_its_child_may_expire_together
                 a_claim_knows_when_what_it_has_freed_is_due
+                a_refused_enqueue_takes_back_all_that_it_has_ended
             }
             dependencies: {
                 a_job_waits_until_its_parent_has_completed

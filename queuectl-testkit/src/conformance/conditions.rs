@@ -374,3 +374,18 @@ pub fn a_claim_knows_when_what_it_has_freed_is_due(t: &mut Trial) {
     t.advance(secs(10));
     assert_eq!(t.claim_ids(worker, 9), ["soon"]);
 }
+
+/// The reference store put back the job that had expired, and not what was cancelled with it.
+pub fn a_refused_enqueue_takes_back_all_that_it_has_ended(t: &mut Trial) {
+    t.add_all(&[
+        named("a").unique_key("key").unwrap().expires_in(secs(10)),
+        after("b", &["a"]).otherwise(Otherwise::Cancel),
+    ]);
+    t.advance(secs(20));
+    let before = t.snapshot();
+    let again = named("c").unique_key("key").unwrap();
+    t.enqueue_err(&[again.clone(), named("d").after(id("nobody"))]);
+    assert_eq!(t.snapshot(), before);
+    t.enqueue(again);
+    assert_eq!(t.state(&id("b")), State::Cancelled);
+}

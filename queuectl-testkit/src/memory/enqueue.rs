@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use queuectl_core::store::{Enqueued, Rescued};
 use queuectl_core::{
-    After, BATCH_LEN_MAX, CHOSEN_KEY_MAX, Expiry, Job, JobId, JobKey, NewJob, Start, State,
+    After, BATCH_LEN_MAX, CHOSEN_KEY_MAX, Expiry, Job, JobId, JobKey, Lease, NewJob, Start, State,
     StoreError, Token,
 };
 
 use super::data::{Data, Due, Now, Parent, Record};
 
-/// A job as it was before a call that may still fail, and what it had left.
+/// What was there before a call that may still fail has ended a job that had expired, and with it, maybe,
+/// others.
 struct Before {
-    record: Record,
-    left: Option<(Rescued, Option<String>)>,
+    jobs: BTreeMap<JobKey, Record>,
+    leftovers: BTreeMap<Lease, (Rescued, Option<String>)>,
 }
 
 impl Data {
@@ -27,14 +28,16 @@ impl Data {
         }
         let last_key = self.last_key;
         let mut added: Vec<Enqueued> = Vec::with_capacity(jobs.len());
-        let mut before = Vec::new();
+        let mut before = None;
         for job in jobs {
             match self.enqueue_one(job, &mut before, now) {
                 Ok(one) => added.push(one),
                 Err(error) => {
-                    before.into_iter().rev().for_each(|before| self.put_back(before));
-                    for undone in added.iter().filter(|one| one.created) {
-                        self.remove(undone.key);
+                    let undone = || added.iter().filter(|one| one.created).map(|one| one.key);
+                    undone().for_each(|key| self.remove(key));
+                    if let Some(Before { jobs, leftovers }) = before {
+                        (self.jobs, self.leftovers) = (jobs, leftovers);
+                        self.jobs.retain(|key, _| !undone().any(|undone| undone == *key));
                     }
                     self.last_key = last_key;
                     return Err(error);
@@ -47,11 +50,11 @@ impl Data {
         Ok(added)
     }
 
-    /// What was there before this job changes it is added to `before`.
+    /// What was there before it ends others is put into `before`.
     fn enqueue_one(
         &mut self,
         new: &NewJob,
-        before: &mut Vec<Before>,
+        before: &mut Option<Before>,
         now: &Now,
     ) -> Result<Enqueued, StoreError> {
         // Before the id is looked at: a call that is repeated because its outcome is unknown may
@@ -62,7 +65,10 @@ impl Data {
             if !self.jobs[&answer.key].has_expired(now) {
                 return Ok(answer);
             }
-            before.push(self.before(answer.key));
+            before.get_or_insert_with(|| Before {
+                jobs: self.jobs.clone(),
+                leftovers: self.leftovers.clone(),
+            });
             self.expire_one(answer.key, now)?;
         }
         let (key, id) = self.identify(new)?;
@@ -74,19 +80,6 @@ impl Data {
         self.last_key = self.last_key.max(key.0);
         self.look_at_parents(key, None, now)?;
         Ok(Enqueued { id, key, created: true })
-    }
-
-    fn before(&self, key: JobKey) -> Before {
-        let record = self.jobs[&key].clone();
-        let left = self.leftovers.get(&record.lease()).cloned();
-        Before { record, left }
-    }
-
-    fn put_back(&mut self, Before { record, left }: Before) {
-        let lease = record.lease();
-        self.leftovers.remove(&lease);
-        self.leftovers.extend(left.map(|left| (lease, left)));
-        self.jobs.insert(record.job.key, record);
     }
 
     /// The number and the id of a new job.
