@@ -11,7 +11,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 /// Tables with a row for each queue, kind, worker, schedule or setting, not for each job.
-const SMALL: [&str; 8] = [
+const SMALL: [&str; 9] = [
     "queuectl_count",
     "queuectl_lane",
     "queuectl_leftover",
@@ -19,14 +19,19 @@ const SMALL: [&str; 8] = [
     "queuectl_queue",
     "queuectl_schedule",
     "queuectl_setting",
+    "queuectl_start",
     "queuectl_worker",
 ];
 
-/// What looks at all that is held: not on the way of any job.
-const ALL_HELD: [&str; 3] = [
+/// What looks at all that is held, or at all that is ready when a setting changes: not on the way of any
+/// job.
+const ALL_HELD: [&str; 6] = [
     "SELECT worker, key, token FROM queuectl_lease ORDER BY key",
     "SELECT lease.worker, key, name, lease.started_at",
     "UPDATE queuectl_job SET expires_boot = NULL WHERE key IN (SELECT key FROM queuectl_lease)",
+    "UPDATE queuectl_lease SET limited = ?2",
+    "UPDATE queuectl_ready SET rank =",
+    "UPDATE queuectl_grouped SET rank =",
 ];
 
 #[test]
