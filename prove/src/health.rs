@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 13] = [
+const WRONG: [(&str, &str); 14] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
@@ -59,6 +59,18 @@ const WRONG: [(&str, &str); 13] = [
              WHERE expires_at IS NOT NULL AND state IN (0, 1, 4)
                    AND key NOT IN (SELECT key FROM queuectl_lease))
          GROUP BY clock, at, key HAVING sum(n) != 0",
+    ),
+    (
+        "a job has a unique key and does not say how long, or the other way round",
+        "SELECT key FROM queuectl_job
+         WHERE (unique_key IS NULL) != (unique_states IS NULL)
+            OR (ifnull(abs(unique_states) & 128, 0) != 0)
+               != (key IN (SELECT job FROM queuectl_period))
+         UNION ALL
+         SELECT job FROM queuectl_period WHERE job NOT IN (SELECT key FROM queuectl_job)
+         UNION ALL
+         SELECT key FROM queuectl_lease JOIN queuectl_job USING (key)
+         WHERE unique_states > 0 AND unique_states & 4 = 0",
     ),
     (
         "a group does not know how many of its jobs run, or is nobody's",
@@ -193,6 +205,10 @@ mod tests {
             "UPDATE queuectl_ready SET rank = 5",
             "INSERT INTO queuectl_due VALUES (0, 1, 3)",
             "UPDATE queuectl_ready SET expires = 1",
+            "UPDATE queuectl_job SET unique_states = 3",
+            "UPDATE queuectl_job SET unique_key = 'k', unique_states = 3 WHERE key = 1",
+            "INSERT INTO queuectl_period VALUES (1, 1, 1, 'boot')",
+            "INSERT INTO queuectl_period VALUES (99, 1, 1, 'boot')",
             "INSERT INTO queuectl_expiry VALUES (0, 1, 2)",
             "UPDATE queuectl_job SET expires_at = 1 WHERE state = 1",
             "UPDATE queuectl_job SET blockers = 7 WHERE state = 1",

@@ -160,6 +160,9 @@ Examples:
   queuectl enqueue nightly \"pg_dump app > app.sql\" --retries 5 --timeout 30m
   queuectl enqueue --delay 10m -- rsync -a src dst
   queuectl enqueue --expires 5m './send-code 4711'
+  queuectl enqueue --unique-key disk --unique-for 1h ./warn    once an hour
+  queuectl enqueue --unique-key docs --unique-while pending \\
+    --on-conflict move --delay 5s 'make docs'                  once it is quiet
   queuectl enqueue --after build --otherwise cancel './deploy'
   queuectl enqueue --after-failure build './tell everybody'
   queuectl enqueue '{\"id\":\"job1\",\"command\":\"sleep 2\",\"max_retries\":3}'
@@ -216,9 +219,24 @@ pub(crate) struct Enqueue {
         allow_negative_numbers = true
     )]
     pub(crate) expires: Option<String>,
-    /// Add only if no living job has this key
+    /// Add only if no job holds this key; it is held while the job lives
     #[arg(long, value_name = "KEY")]
     pub(crate) unique_key: Option<String>,
+    /// Hold the key for so long instead, also when the job has ended
+    #[arg(
+        long,
+        value_name = "DURATION",
+        conflicts_with = "unique_while",
+        allow_negative_numbers = true
+    )]
+    pub(crate) unique_for: Option<String>,
+    /// Hold the key while the job is pending, blocked or in one of these states instead
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(crate) unique_while: Vec<String>,
+    /// What becomes of the job that holds the key, if it waits for its first attempt: keep,
+    /// replace (its payload), move (its time), replace-and-move [default: keep]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) on_conflict: Option<String>,
     /// Run beside no other job of the queue with this key (see queue limit --per-key)
     #[arg(long, value_name = "KEY")]
     pub(crate) concurrency_key: Option<String>,

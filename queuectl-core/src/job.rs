@@ -1,5 +1,6 @@
 //! A job as plain data: what an enqueuer asks for, what a worker is handed, and the whole record.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -98,6 +99,75 @@ pub enum Expiry {
     At(Timestamp),
 }
 
+/// How long a job holds its unique key: while it does, enqueueing another with that key adds none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum UniqueScope {
+    /// While it lives: in every state that is not terminal.
+    #[default]
+    Living,
+    /// For so long after it was enqueued, whether or not it lives then. Only to cancel or delete the
+    /// job frees the key earlier. Measured on the boot clock.
+    For(Duration),
+    /// While it is pending or blocked, or in one of these states. A job that comes back to such a
+    /// state holds its key again, unless another has it by then.
+    While(BTreeSet<State>),
+}
+
+impl UniqueScope {
+    /// The states in which a job holds its key.
+    pub fn states(&self) -> impl Iterator<Item = State> {
+        State::ALL.into_iter().filter(move |state| match self {
+            UniqueScope::Living => !state.is_terminal(),
+            UniqueScope::For(_) => *state != State::Cancelled,
+            UniqueScope::While(states) => {
+                matches!(state, State::Pending | State::Blocked) || states.contains(state)
+            }
+        })
+    }
+}
+
+/// What becomes of the job that holds a unique key when another with that key is enqueued. It is changed
+/// only while it waits for its first attempt, and only by a job of its own kind; otherwise it is kept as
+/// it is, whatever was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Nothing: it answers for the new one.
+    #[default]
+    Keep,
+    /// It gets the new one's payload.
+    Replace,
+    /// It may run, and expires if the new one does, when the new one would: a delay begins again.
+    Move,
+    /// Both.
+    ReplaceAndMove,
+}
+
+impl OnConflict {
+    /// Each of them.
+    pub const ALL: [OnConflict; 4] =
+        [OnConflict::Keep, OnConflict::Replace, OnConflict::Move, OnConflict::ReplaceAndMove];
+
+    /// The name, as the command line and JSON have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnConflict::Keep => "keep",
+            OnConflict::Replace => "replace",
+            OnConflict::Move => "move",
+            OnConflict::ReplaceAndMove => "replace-and-move",
+        }
+    }
+
+    /// Whether the payload is replaced.
+    pub const fn replaces(self) -> bool {
+        matches!(self, OnConflict::Replace | OnConflict::ReplaceAndMove)
+    }
+
+    /// Whether the time is moved.
+    pub const fn moves(self) -> bool {
+        matches!(self, OnConflict::Move | OnConflict::ReplaceAndMove)
+    }
+}
+
 /// A job to be enqueued. Made with [`NewJob::new`], shaped by the methods that follow.
 ///
 /// ```
@@ -134,8 +204,12 @@ pub struct NewJob {
     pub timeout: Option<Duration>,
     /// The delays between attempts; without a policy, the store's settings.
     pub backoff: Option<BackoffPolicy>,
-    /// The idempotency key: while a job with this key lives, enqueueing another gives that job's id.
+    /// The idempotency key: while a job holds it, enqueueing another gives that job's id.
     pub unique_key: Option<String>,
+    /// How long the job holds its unique key: as long as it lives, unless said otherwise.
+    pub unique_scope: UniqueScope,
+    /// What becomes of the job that holds the key: it is kept, unless said otherwise.
+    pub on_conflict: OnConflict,
     /// Of the jobs of one queue that have the same key, only as many run at a time as the queue's
     /// [`per_key`](crate::QueueLimits::per_key) allows.
     pub concurrency_key: Option<String>,
@@ -177,6 +251,8 @@ impl NewJob {
             timeout: None,
             backoff: None,
             unique_key: None,
+            unique_scope: UniqueScope::Living,
+            on_conflict: OnConflict::Keep,
             concurrency_key: None,
             after: Vec::new(),
             needs: Needs::All,
@@ -304,6 +380,91 @@ impl NewJob {
         }
         self.unique_key = Some(key);
         Ok(self)
+    }
+
+    /// Lets the job hold its unique key for a period, counted from when it is enqueued, instead of as
+    /// long as it lives.
+    #[must_use]
+    pub fn unique_for(mut self, period: Duration) -> Self {
+        self.unique_scope = UniqueScope::For(period);
+        self
+    }
+
+    /// Lets the job hold its unique key while it is pending, blocked, or in one of these states,
+    /// instead of as long as it lives.
+    #[must_use]
+    pub fn unique_while(mut self, states: impl IntoIterator<Item = State>) -> Self {
+        self.unique_scope = UniqueScope::While(states.into_iter().collect());
+        self
+    }
+
+    /// Says what becomes of the job that holds the unique key.
+    #[must_use]
+    pub fn on_conflict(mut self, policy: OnConflict) -> Self {
+        self.on_conflict = policy;
+        self
+    }
+
+    /// At most one job with this key in each period: the first one runs, those that follow within the
+    /// period are not added, also when it has ended.
+    ///
+    /// ```
+    /// use queuectl_core::{ManualClock, NewJob, SqliteOptions, SqliteStore, Store};
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let clock = Arc::new(ManualClock::new());
+    /// let options = SqliteOptions { create: true, clock: clock.clone(), ..SqliteOptions::default() };
+    /// let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+    /// let hour = Duration::from_secs(3600);
+    /// let warning = || NewJob::new("mail", &"the disk is nearly full")?.throttle("disk", hour);
+    ///
+    /// assert!(store.enqueue(&[warning()?])?[0].created);
+    /// assert!(!store.enqueue(&[warning()?])?[0].created);
+    /// clock.advance(hour);
+    /// assert!(store.enqueue(&[warning()?])?[0].created);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::UniqueKey`] as of [`unique_key`](NewJob::unique_key).
+    pub fn throttle(self, key: impl Into<String>, period: Duration) -> Result<Self, InvalidJob> {
+        Ok(self.unique_key(key)?.unique_for(period))
+    }
+
+    /// Runs once when it has been quiet for so long: each further job with this key gives the one that
+    /// waits its payload, and lets the delay begin again. One that comes when that one has begun is a
+    /// new job.
+    ///
+    /// ```
+    /// use queuectl_core::{ManualClock, NewJob, SqliteOptions, SqliteStore, Store};
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let clock = Arc::new(ManualClock::new());
+    /// let options = SqliteOptions { create: true, clock: clock.clone(), ..SqliteOptions::default() };
+    /// let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+    /// let quiet = Duration::from_secs(5);
+    /// let index = |text: &str| NewJob::new("index", text)?.debounce("document 7", quiet);
+    ///
+    /// let first = store.enqueue(&[index("dear")?])?.remove(0);
+    /// clock.advance(Duration::from_secs(3));
+    /// let second = store.enqueue(&[index("dear Ada")?])?.remove(0);
+    /// assert!(second.id == first.id && second.changed && !second.created);
+    ///
+    /// let job = store.job(&first.id)?.ok_or("the job is there")?;
+    /// assert_eq!(job.payload.decode::<String>()?, "dear Ada");
+    /// assert_eq!(job.run_at.since(job.created_at), Duration::from_secs(8));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::UniqueKey`] as of [`unique_key`](NewJob::unique_key).
+    pub fn debounce(self, key: impl Into<String>, quiet: Duration) -> Result<Self, InvalidJob> {
+        let job = self.unique_key(key)?.unique_while([]).delay(quiet);
+        Ok(job.on_conflict(OnConflict::ReplaceAndMove))
     }
 
     /// Lets the job run beside no more jobs of its queue with the same key than the queue allows, which
@@ -550,6 +711,11 @@ pub struct Job {
     pub backoff: Option<BackoffPolicy>,
     /// Its idempotency key.
     pub unique_key: Option<String>,
+    /// The states in which it holds that key; none without a key.
+    pub unique_while: Vec<State>,
+    /// Until when at most it holds that key, if it does so for a period: the wall time at which that
+    /// was expected when it was enqueued.
+    pub unique_until: Option<Timestamp>,
     /// Its concurrency key.
     pub concurrency_key: Option<String>,
     /// Its labels.

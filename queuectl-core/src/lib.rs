@@ -117,7 +117,7 @@ pub use id::{
 };
 pub use job::{
     BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, Expiry, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob,
-    Start,
+    OnConflict, Start, UniqueScope,
 };
 pub use limits::{InvalidRate, Limit, QueueLimits, Rate};
 pub use schedule::{InvalidCron, InvalidSchedule, Missed, Overlap, Schedule, Spec};

@@ -43,8 +43,8 @@ use crate::state::{RefusedTransition, State};
 /// *One holder.* A job has at most one holder at a time. A holder keeps its jobs while it renews in
 /// time, measured on the boot clock; no step of the wall clock ends a lease.
 ///
-/// *Repeatable.* A call whose outcome is unknown may be made again: enqueueing with an id or an
-/// idempotency key makes one job, settling twice settles once, and claims that were made unknown to
+/// *Repeatable.* A call whose outcome is unknown may be made again: enqueueing with an id, or an
+/// idempotency key that is still held, makes one job, settling twice settles once, and claims that were made unknown to
 /// the worker are found by [`held`](Store::held).
 ///
 /// # Dependencies
@@ -77,10 +77,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A job starts as [`State::Blocked`] if it has to wait for its `after` jobs (see
     /// [Dependencies](Store#dependencies)), otherwise as [`State::Pending`]; as [`State::Cancelled`] if
     /// they have ended already in a way that leaves it nothing to wait for. Among jobs of one priority in
-    /// one queue, those enqueued earlier, and earlier in the batch, are claimed first. A job whose
-    /// `unique_key` a living job (any state that is not terminal) has, in the store or earlier in the
-    /// batch, is not added; the answer gives the living job's id. The key is looked at before the id, so
-    /// that repeating a call is answered also for a job that has both.
+    /// one queue, those enqueued earlier, and earlier in the batch, are claimed first.
+    ///
+    /// A job whose `unique_key` another holds, in the store or earlier in the batch, is not added; the
+    /// answer gives the other's id. How long a job holds its key is said by its own
+    /// [`UniqueScope`](crate::UniqueScope): by default while it lives. For a period it does so from its
+    /// enqueueing on, also when it has ended, but not when it was cancelled. In a set of states, it
+    /// gives the key up when it leaves them; if it comes back to one because an attempt ended or it
+    /// was [retried](Store::retry), it takes the key again, unless another has it by then. The new
+    /// job's [`OnConflict`](crate::OnConflict) says what becomes of the one that holds the key: while
+    /// that waits for its first attempt, and if both are of one kind, it may get the payload and the
+    /// times of the new one. The key is looked at before the id, so that repeating a call is answered
+    /// also for a job that has both.
     ///
     /// A delay counts from here on, also for a job that is blocked meanwhile. Once a claim has found a
     /// waiting job due it stays due, wherever the wall clock goes; so does one that is due when it is
@@ -89,7 +97,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A job with an [`Expiry`](crate::Expiry) has expired when that is reached while it waits:
     /// pending, blocked, or failed with a retry to come. Nothing expires while an attempt is held;
     /// a job that is given back, or fails, later than that has expired then. A job that has expired
-    /// does not answer for its `unique_key` any more: it is cancelled, and the new one added.
+    /// does not answer for its `unique_key` any more: it is cancelled, and the new one added, unless a
+    /// cancelled job holds that key as well.
     ///
     /// # Errors
     ///
@@ -194,8 +203,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotFound`], [`StoreError::WrongState`], or [`StoreError::UniqueKeyTaken`] if
-    /// another job with the job's idempotency key lives by now.
+    /// [`StoreError::NotFound`], [`StoreError::WrongState`], or [`StoreError::UniqueKeyTaken`] if the
+    /// job is in a terminal state and another holds its idempotency key by now.
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError>;
 
     /// Deletes jobs in terminal states with their history, all or none. A job that is blocked by one
@@ -209,6 +218,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Deletes some of the jobs that have outlived the store's retention settings, as
     /// [`purge`](Store::purge) does; says how many.
+    /// A job that holds its unique key for a period is kept until that is over.
     /// Short: one call looks at a bounded number of jobs, and goes on where the last one ended.
     fn prune(&self) -> Result<u64, StoreError>;
 
@@ -359,8 +369,11 @@ pub struct Enqueued {
     pub id: JobId,
     /// Its number.
     pub key: JobKey,
-    /// Whether this call made it; otherwise a living job has its idempotency key.
+    /// Whether this call made it; otherwise another job holds the idempotency key.
     pub created: bool,
+    /// Whether this call changed the job that holds the key: its payload, its time or both. If it is
+    /// neither created nor changed, that job was kept as it was.
+    pub changed: bool,
 }
 
 /// What a worker has to say about an attempt that it held.
@@ -686,12 +699,12 @@ pub enum StoreError {
         /// Its state.
         state: State,
     },
-    /// Another living job has the job's idempotency key.
-    #[error("job {id} cannot run again: job {by} has the same unique key and lives")]
+    /// Another job holds the job's idempotency key.
+    #[error("job {id} cannot run again: job {by} holds the same unique key")]
     UniqueKeyTaken {
         /// The job.
         id: JobId,
-        /// The living one.
+        /// The one that holds it.
         by: JobId,
     },
     /// The jobs wait for each other, or one for itself.

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 
 use queuectl_core::shell::Program;
 use queuectl_core::store::{Enqueued, Store, StoreError};
-use queuectl_core::{After, BATCH_LEN_MAX, Condition, NewJob};
+use queuectl_core::{After, BATCH_LEN_MAX, Condition, NewJob, UniqueScope};
 use serde::Serialize;
 
 use super::{count, job_id, job_ids, name, names};
@@ -15,7 +15,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::input::bulk::{self, BadLine};
 use crate::input::job_spec::{Here, JobSpec};
-use crate::input::{Refused, job_json, when};
+use crate::input::{Refused, job_json, unique, when};
 use crate::output::display::line;
 use crate::output::json::SchemaVersion;
 use crate::session::Session;
@@ -109,11 +109,22 @@ fn options(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
         start,
         expiry: args.expires.as_deref().map(|text| session.when().expiry(text)).transpose()?,
         unique_key: args.unique_key.clone(),
+        unique_scope: unique_scope(args)?,
+        on_conflict: args.on_conflict.as_deref().map(unique::policy).transpose()?,
         concurrency_key: args.concurrency_key.clone(),
         after: after(args)?,
         needs: args.needs,
         otherwise: args.otherwise,
         ..shape(&args.shape)?
+    })
+}
+
+/// How long the key is to be held, if it is said.
+fn unique_scope(args: &Enqueue) -> Result<Option<UniqueScope>, CliError> {
+    Ok(match &args.unique_for {
+        Some(period) => Some(unique::period(when::duration(period)?)?),
+        None if args.unique_while.is_empty() => None,
+        None => Some(unique::states(&args.unique_while)?),
     })
 }
 
@@ -339,6 +350,7 @@ struct Document {
 struct Added {
     id: String,
     created: bool,
+    changed: bool,
 }
 
 #[derive(Serialize)]
@@ -358,7 +370,11 @@ fn print(
             schema_version: SchemaVersion,
             jobs: added
                 .iter()
-                .map(|job| Added { id: job.id.to_string(), created: job.created })
+                .map(|job| Added {
+                    id: job.id.to_string(),
+                    created: job.created,
+                    changed: job.changed,
+                })
                 .collect(),
             skipped: skipped
                 .iter()
@@ -374,6 +390,8 @@ fn print(
             text.push_str(&format!("{}\n", job.id));
         } else if job.created {
             text.push_str(&format!("enqueued {}\n", job.id));
+        } else if job.changed {
+            text.push_str(&format!("exists already, changed: {}\n", job.id));
         } else {
             text.push_str(&format!("exists already: {}\n", job.id));
         }

@@ -138,6 +138,12 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
         field("backoff", backoff.to_string());
     }
     field("unique key", line(job.unique_key.as_deref().unwrap_or_default()).to_string());
+    if let Some(until) = job.unique_until {
+        field("unique until", moment(until));
+    } else if job.unique_key.is_some() {
+        let states: Vec<&str> = job.unique_while.iter().map(|state| state.as_str()).collect();
+        field("unique while", states.join(", "));
+    }
     field("concurrency key", line(job.concurrency_key.as_deref().unwrap_or_default()).to_string());
     field("tags", names(&job.tags));
     field("waits for", parents.join(", "));

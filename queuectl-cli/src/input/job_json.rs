@@ -7,13 +7,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND};
-use queuectl_core::{After, BackoffPolicy, JSON_LEN_MAX, JobId, Json, Name, Start};
+use queuectl_core::{After, BackoffPolicy, JSON_LEN_MAX, JobId, Json, Name, Start, UniqueScope};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::job_spec::{JobSpec, RETRIES_MAX};
+use super::unique;
 use super::when::{When, after, delay_of_seconds, duration};
 use super::{Refused, nearest};
 
@@ -24,7 +25,7 @@ const DEPTH_MAX: usize = 64;
 pub(crate) const JOB_TEXT_LEN_MAX: usize = 2 * JSON_LEN_MAX;
 
 /// The fields that a job may have; the last four are read and ignored.
-const FIELDS: [&str; 27] = [
+const FIELDS: [&str; 30] = [
     "id",
     "command",
     "argv",
@@ -43,6 +44,9 @@ const FIELDS: [&str; 27] = [
     "env",
     "cwd",
     "unique_key",
+    "unique_for",
+    "unique_while",
+    "on_conflict",
     "concurrency_key",
     "after",
     "needs",
@@ -121,6 +125,21 @@ impl Reader<'_> {
             "env" => spec.env = env(&value)?,
             "cwd" => spec.cwd = Some(string(name, &value)?),
             "unique_key" => spec.unique_key = Some(string(name, &value)?),
+            "unique_for" => {
+                let period = unique::period(span(name, &value)?);
+                self.unique_scope(period.map_err(|refused| within(name, refused))?)?;
+            }
+            "unique_while" => {
+                let states = match &value {
+                    Value::String(one) => unique::states(&[one]),
+                    _ => unique::states(&strings(name, &value)?),
+                };
+                self.unique_scope(states.map_err(|refused| within(name, refused))?)?;
+            }
+            "on_conflict" => {
+                let policy = unique::policy(&string(name, &value)?);
+                spec.on_conflict = Some(policy.map_err(|refused| within(name, refused))?);
+            }
             "concurrency_key" => spec.concurrency_key = Some(string(name, &value)?),
             "after" => spec.after = after_all(name, &value)?,
             "needs" => spec.needs = Some(parsed(name, &value)?),
@@ -158,6 +177,15 @@ impl Reader<'_> {
             }
         };
         self.starts.push((name, start.map_err(|refused| within(name, refused))?));
+        Ok(())
+    }
+
+    fn unique_scope(&mut self, scope: UniqueScope) -> Result<(), Refused> {
+        if self.spec.unique_scope.replace(scope).is_some() {
+            return Err(Refused::new(
+                "unique_for and unique_while: a key is held either for a time or in states",
+            ));
+        }
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
 use queuectl_core::{
-    After, BackoffPolicy, Expiry, JobId, Json, Name, Needs, NewJob, Otherwise, Start,
+    After, BackoffPolicy, Expiry, JobId, Json, Name, Needs, NewJob, OnConflict, Otherwise, Start,
+    UniqueScope,
 };
 
 use super::Refused;
@@ -31,6 +32,8 @@ pub(crate) struct JobSpec {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) cwd: Option<String>,
     pub(crate) unique_key: Option<String>,
+    pub(crate) unique_scope: Option<UniqueScope>,
+    pub(crate) on_conflict: Option<OnConflict>,
     pub(crate) concurrency_key: Option<String>,
     pub(crate) after: Vec<After>,
     pub(crate) needs: Option<Needs>,
@@ -65,6 +68,8 @@ impl JobSpec {
         prevail(&mut self.backoff, &other.backoff);
         prevail(&mut self.cwd, &other.cwd);
         prevail(&mut self.unique_key, &other.unique_key);
+        prevail(&mut self.unique_scope, &other.unique_scope);
+        prevail(&mut self.on_conflict, &other.on_conflict);
         prevail(&mut self.needs, &other.needs);
         prevail(&mut self.otherwise, &other.otherwise);
         prevail(&mut self.concurrency_key, &other.concurrency_key);
@@ -85,7 +90,12 @@ impl JobSpec {
         }
         if let Some(key) = self.unique_key {
             job = job.unique_key(key).map_err(|error| Refused::new(error.to_string()))?;
+        } else if self.unique_scope.is_some() || self.on_conflict.is_some() {
+            return Err(Refused::new("how a key is unique is said of a job without one")
+                .hint("give the key: --unique-key KEY, or unique_key in JSON"));
         }
+        job.unique_scope = self.unique_scope.unwrap_or_default();
+        job.on_conflict = self.on_conflict.unwrap_or_default();
         if let Some(key) = self.concurrency_key {
             job = job.concurrency_key(key).map_err(|error| Refused::new(error.to_string()))?;
         }

@@ -3,6 +3,7 @@
 pub(crate) mod bulk;
 pub(crate) mod job_json;
 pub(crate) mod job_spec;
+pub(crate) mod unique;
 pub(crate) mod when;
 
 use crate::error::CliError;

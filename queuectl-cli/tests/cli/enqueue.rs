@@ -289,3 +289,84 @@ fn a_job_that_has_expired_is_cancelled_and_says_so() {
     assert!(place.job("late")["expires_at"].is_null());
     assert!(place.dir().join("ran").exists());
 }
+
+#[test]
+fn a_unique_key_is_held_for_a_period_or_in_states() {
+    let place = Place::new();
+    let hourly = ["enqueue", "-q", "true", "--unique-key", "disk", "--unique-for", "1h"];
+    let id = place.ok(&hourly);
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.state(id.trim()), "completed");
+    assert_eq!(place.ok(&hourly), id, "it holds its key when it has ended");
+    let job = place.job(id.trim());
+    assert_eq!(seconds(&job["created_at"], &job["unique_until"]), 3600.0);
+    assert!(place.ok(&["show", id.trim()]).contains("unique until"));
+
+    let waiting = r#"{"command":"true","unique_key":"docs","unique_while":"pending"}"#;
+    let first = place.ok(&["enqueue", "-q", waiting]);
+    assert_eq!(place.ok(&["enqueue", "-q", waiting]), first);
+    let states = &place.job(first.trim())["unique_while"];
+    assert_eq!(states.as_array().unwrap().len(), 2, "{states}");
+    place.ok(&["worker", "start", "--drain"]);
+    assert_ne!(place.ok(&["enqueue", "-q", waiting]), first);
+}
+
+#[test]
+fn the_job_that_holds_the_key_is_changed_as_asked() {
+    let place = Place::new();
+    let enqueue = |command: &str, more: &[&str]| {
+        let args = [&["enqueue", command, "--unique-key", "k", "--delay", "1h"], more].concat();
+        place.json(&args)["jobs"][0].clone()
+    };
+    let first = enqueue("echo 1", &[]);
+    let id = first["id"].as_str().unwrap().to_owned();
+    let said = |job: &serde_json::Value| (job["created"].clone(), job["changed"].clone());
+    assert_eq!(said(&first), (true.into(), false.into()));
+    assert_eq!(said(&enqueue("echo 2", &["--on-conflict", "keep"])), (false.into(), false.into()));
+    assert_eq!(place.job(&id)["command"], "echo 1");
+    let replaced = enqueue("echo 3", &["--on-conflict", "replace"]);
+    assert_eq!((said(&replaced), &replaced["id"]), ((false.into(), true.into()), &first["id"]));
+    assert_eq!(place.job(&id)["command"], "echo 3");
+    let before = place.job(&id)["run_at"].clone();
+    enqueue("echo 4", &["--on-conflict", "move"]);
+    let moved = place.job(&id);
+    assert!(seconds(&before, &moved["run_at"]) > 0.0, "{moved}");
+    assert_eq!(moved["command"], "echo 3");
+    let args = ["enqueue", "echo 5", "--unique-key", "k", "--on-conflict", "replace-and-move"];
+    assert_eq!(place.ok(&args), format!("exists already, changed: {id}\n"));
+    place.ok(&["worker", "start", "--drain"]);
+    assert_eq!(place.job(&id)["command"], "echo 5");
+    assert_eq!(place.state(&id), "completed");
+}
+
+/// A thousand enqueuers in eight processes, which all begin at once: one job for each way to be unique.
+#[test]
+fn a_key_that_many_processes_race_for_makes_one_job() {
+    let place = Place::new();
+    place.ok(&["enqueue", "true"]);
+    let ways = [
+        r#""unique_key":"lives""#,
+        r#""unique_key":"hourly","unique_for":"1h""#,
+        r#""unique_key":"waits","unique_while":["pending"],"on_conflict":"replace-and-move""#,
+    ];
+    for way in ways {
+        let line = format!("{{\"command\":\"true\",{way}}}\n");
+        let made: usize = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let said = place.feed(&["enqueue", "-", "--json"], &line.repeat(125));
+                        assert_eq!(said.code, 0, "{said:?}");
+                        let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+                        let jobs = told["jobs"].as_array().unwrap();
+                        assert_eq!(jobs.len(), 125);
+                        jobs.iter().filter(|job| job["created"] == true).count()
+                    })
+                })
+                .collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+        });
+        assert_eq!(made, 1, "{way}");
+    }
+    assert_eq!(place.json(&["list", "--limit", "0"])["jobs"].as_array().unwrap().len(), 4);
+}

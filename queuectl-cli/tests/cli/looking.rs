@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::support::{Place, fields};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 31] = [
+const JOB_FIELDS: [&str; 33] = [
     "after",
     "argv",
     "attempts",
@@ -34,6 +34,8 @@ const JOB_FIELDS: [&str; 31] = [
     "tags",
     "timeout_seconds",
     "unique_key",
+    "unique_until",
+    "unique_while",
     "updated_at",
     "waits_for",
     "worker",

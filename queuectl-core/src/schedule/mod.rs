@@ -359,7 +359,7 @@ pub enum TickOutcome {
     Enqueued(JobId),
     /// It was not a tick: somebody had this job made by hand.
     ByHand(JobId),
-    /// This job has the unique key and lives, so none was made.
+    /// This job holds the unique key, so none was made.
     Exists(JobId),
     /// The job that the schedule had made last still lived, so none was made.
     Overlapped,

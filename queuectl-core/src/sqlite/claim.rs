@@ -10,6 +10,7 @@ use super::group;
 use super::limit::Room;
 use super::row;
 use super::transaction::Tx;
+use super::unique;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
 use crate::job::Claimed;
 use crate::state::{Event, transition};
@@ -235,7 +236,7 @@ impl<'a> Take<'a> {
     fn prepare(tx: &Tx<'a>) -> Result<Self, StoreError> {
         let read = tx.prepare(
             "SELECT state, token, attempts, max_attempts, name, payload, timeout_ms, backoff,
-                    lost_from
+                    lost_from, unique_states
              FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
         let lease = tx.prepare(
@@ -259,6 +260,7 @@ impl<'a> Take<'a> {
             return Ok(());
         };
         let (from, to) = (first.key.0, last.key.0);
+        let mut frees = Vec::new();
         let mut rows = self.read.query((from, to))?;
         for pick in run {
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
@@ -268,6 +270,8 @@ impl<'a> Take<'a> {
             if job.attempt > job.max_attempts {
                 return Err(contradiction(format!("{} has no attempt left", job.id)));
             }
+            let states: Option<i64> = row.get(9)?;
+            frees.extend(states.filter(|&states| unique::ends_at_claim(states)).map(|_| pick.key));
             claimed.push(job);
             tx.moved(pick.lane.lane, before, now);
         }
@@ -276,6 +280,7 @@ impl<'a> Take<'a> {
         let holder = (first.worker.0, tx.now.as_millis());
         self.lease.execute((from, to, holder.0, holder.1, first.group, limited))?;
         self.leave.execute((first.lane.lane, first.rank, from, to))?;
+        frees.into_iter().try_for_each(|key| unique::give_up(tx, key))?;
         run.iter().filter(|pick| pick.expires).try_for_each(|pick| expiry::forget(tx, pick.key))
     }
 }

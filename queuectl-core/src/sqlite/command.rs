@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::dependents;
 use super::enqueue::find;
@@ -11,6 +11,7 @@ use super::line;
 use super::row;
 use super::settle;
 use super::transaction::Tx;
+use super::unique;
 use crate::id::{JobId, JobKey, Lease, Name};
 use crate::settings::{Setting, Settings};
 use crate::state::{Event, RefusedTransition, State, transition};
@@ -75,8 +76,8 @@ pub(super) fn retry(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
 fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
     let (key, state) = found(tx, id)?;
     let next = transition(state, Event::Retry).map_err(|refused| wrong_state(id, refused))?;
+    hold_unique_key(tx, id, key, state)?;
     if state.is_terminal() {
-        unique_key_is_free(tx, id, key)?;
         dependents::lives_again(tx, key)?;
     }
     if state == State::Completed {
@@ -117,22 +118,19 @@ fn keep_success(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn unique_key_is_free(tx: &Tx<'_>, id: &JobId, key: JobKey) -> Result<(), StoreError> {
-    let taken = tx
-        .prepare(
-            "SELECT other.key, other.name FROM queuectl_job AS mine
-             JOIN queuectl_job AS other ON other.unique_key = mine.unique_key
-             WHERE mine.key = ?1 AND other.unique_key IS NOT NULL
-                   AND (other.state < 3 OR other.state = 4)",
-        )?
-        .query_row([key.0], |row| {
-            let key = JobKey(row.get(0)?);
-            row::id(row, key, 1)
-        })
-        .optional()?;
-    match taken {
-        Some(by) => Err(StoreError::UniqueKeyTaken { id: id.clone(), by }),
+/// Gives a job the key that it may hold while it waits. One that begins a new generation must have it;
+/// one that goes on does without if another has it by now.
+fn hold_unique_key(tx: &Tx<'_>, id: &JobId, key: JobKey, state: State) -> Result<(), StoreError> {
+    let states: Option<i64> = tx
+        .prepare("SELECT unique_states FROM queuectl_job WHERE key = ?1")?
+        .query_row([key.0], |row| row.get(0))?;
+    match states {
         None => Ok(()),
+        Some(states) if !state.is_terminal() => unique::comes_back(tx, key, states, State::Pending),
+        Some(_) => match unique::other_holder(tx, key)? {
+            Some(by) => Err(StoreError::UniqueKeyTaken { id: id.clone(), by }),
+            None => unique::take(tx, key),
+        },
     }
 }
 
@@ -153,9 +151,12 @@ fn delete(tx: &mut Tx<'_>, key: JobKey, id: &JobId, state: State) -> Result<(), 
     tx.execute("DELETE FROM queuectl_attempt WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_output WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
-    let lane = tx
-        .prepare("DELETE FROM queuectl_job WHERE key = ?1 RETURNING lane")?
-        .query_row([key.0], |row| row.get(0))?;
+    let (lane, unique_states): (_, Option<i64>) = tx
+        .prepare("DELETE FROM queuectl_job WHERE key = ?1 RETURNING lane, unique_states")?
+        .query_row([key.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if unique_states.is_some_and(|states| states.abs() & unique::PERIOD != 0) {
+        tx.execute("DELETE FROM queuectl_period WHERE job = ?1", [key.0])?;
+    }
     tx.count(lane, state, -1);
     dependents::deleted(tx, key, id)
 }
@@ -172,8 +173,8 @@ pub(super) fn prune(tx: &mut Tx<'_>, from: i64) -> Result<(u64, i64), StoreError
         return Ok((0, 0));
     }
     let mut window = tx.prepare(
-        "SELECT key, state, finished_at <= iif(state = 5, ?3, ?2), name FROM queuectl_job
-         WHERE key > ?1 ORDER BY key",
+        "SELECT key, state, finished_at <= iif(state = 5, ?3, ?2), name, unique_states
+         FROM queuectl_job WHERE key > ?1 ORDER BY key",
     )?;
     let mut rows = window.query((from, done, dead))?;
     let (mut last, mut outlived) = (0, Vec::new());
@@ -186,6 +187,12 @@ pub(super) fn prune(tx: &mut Tx<'_>, from: i64) -> Result<(u64, i64), StoreError
         let state = row::state(row, 1)?;
         if state.is_terminal() && row.get::<_, Option<bool>>(2)? == Some(true) {
             let key = JobKey(last);
+            let states = row.get::<_, Option<i64>>(4)?;
+            if states.is_some_and(|states| unique::lasts(states, state))
+                && !unique::is_over(tx, key, states.unwrap_or(0))?
+            {
+                continue;
+            }
             outlived.push((key, row::id(row, key, 3)?, state));
             if outlived.len() == PRUNE_MAX {
                 break;

@@ -11,10 +11,11 @@ use super::expiry;
 use super::line;
 use super::row;
 use super::transaction::Tx;
+use super::unique::{self, Holder};
 use crate::clock::Timestamp;
 use crate::dependency::{Needs, Otherwise, Outlook};
-use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey};
-use crate::job::{Expiry, NewJob, Start};
+use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey, Name};
+use crate::job::{Expiry, NewJob, OnConflict, Start};
 use crate::state::State;
 use crate::store::{Enqueued, StoreError};
 
@@ -57,7 +58,7 @@ static INSERTS: [Insert; 3] = [
 ];
 
 /// The columns that [`NewRow::bind`] gives, in its order.
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 20] = [
     "key",
     "state",
     "lane",
@@ -72,6 +73,7 @@ const COLUMNS: [&str; 19] = [
     "blockers",
     "name",
     "unique_key",
+    "unique_states",
     "concurrency_key",
     "timeout_ms",
     "backoff",
@@ -102,16 +104,11 @@ impl Adding {
         jobs: &[&NewJob],
     ) -> Result<(), StoreError> {
         // Nobody else writes meanwhile, so a look is enough; the unique index is the guard.
-        if let [NewJob { unique_key: Some(unique_key), .. }] = jobs
-            && let Some(living) = living(tx, unique_key)?
+        if let [job @ NewJob { unique_key: Some(unique_key), .. }] = jobs
+            && let Some(answer) = self.instead(tx, job, unique_key)?
         {
-            if !expiry::has_expired(tx, living.key)? || is_held(tx, living.key)? {
-                self.added.push(living);
-                return Ok(());
-            }
-            // What stands ready may be the very job.
-            self.flush_ready(tx)?;
-            expiry::expire_all(tx, &[living.key])?;
+            self.added.push(answer);
+            return Ok(());
         }
         statement.clear_bindings();
         let mut rows = Vec::with_capacity(jobs.len());
@@ -136,16 +133,42 @@ impl Adding {
         Ok(())
     }
 
+    /// The answer for the job that holds the key, if one does.
+    fn instead(
+        &mut self,
+        tx: &mut Tx<'_>,
+        new: &NewJob,
+        unique_key: &str,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        let Some(mut holder) = unique::holder(tx, unique_key)? else {
+            return Ok(None);
+        };
+        // What stands ready may be the very job.
+        self.flush_ready(tx)?;
+        if !holder.state.is_terminal() && !holder.runs && expiry::has_expired(tx, holder.key)? {
+            expiry::expire_all(tx, &[holder.key])?;
+            match unique::holder(tx, unique_key)? {
+                Some(cancelled) => holder = cancelled,
+                None => return Ok(None),
+            }
+        }
+        let changed = change(tx, &holder, new)?;
+        Ok(Some(Enqueued { id: holder.id, key: holder.key, created: false, changed }))
+    }
+
     /// Does for a job that has its row now what else is to be done.
     fn note(&mut self, tx: &mut Tx<'_>, key: JobKey, row: NewRow<'_>) -> Result<(), StoreError> {
         tx.count(row.lane, row.state, 1);
         match row.state {
-            State::Pending if row.due => self.make_ready(tx, key)?,
+            State::Pending if row.times.due => self.make_ready(tx, key)?,
             State::Pending => line::make_due(tx, key)?,
             _ => {}
         }
         if row.job.expiry.is_some() {
             expiry::note(tx, key)?;
+        }
+        if row.job.unique_key.is_some() {
+            unique::begin_period(tx, key, &row.job.unique_scope)?;
         }
         for (parent, terms) in row.waiting.parents {
             tx.execute(
@@ -165,7 +188,7 @@ impl Adding {
             dependents::cancel(tx, key, &reason)?;
         }
         let id = row.job.id.clone().unwrap_or(JobId::Auto(key));
-        self.added.push(Enqueued { id, key, created: true });
+        self.added.push(Enqueued { id, key, created: true, changed: false });
         Ok(())
     }
 
@@ -185,12 +208,8 @@ impl Adding {
     }
 }
 
-/// A job as it will stand in its row.
-struct NewRow<'a> {
-    job: &'a NewJob,
-    lane: i64,
-    state: State,
-    waiting: Waiting,
+/// When a job may run and when it expires, as it will stand in its row.
+struct Times {
     run_at: Timestamp,
     run_boot: Option<i64>,
     due: bool,
@@ -198,17 +217,9 @@ struct NewRow<'a> {
     expires_boot: Option<i64>,
 }
 
-impl<'a> NewRow<'a> {
-    fn of(tx: &mut Tx<'_>, job: &'a NewJob) -> Result<Self, StoreError> {
-        let lane = tx.lane_of(&job.queue, &job.kind)?;
-        let waiting = match job.after.is_empty() {
-            true => Waiting::default(),
-            false => Waiting::of(tx, job)?,
-        };
-        let state = match waiting {
-            Waiting { blockers: 0, in_vain: None, .. } => State::Pending,
-            _ => State::Blocked,
-        };
+impl Times {
+    /// As a job asks for them that is in this state.
+    fn of(tx: &Tx<'_>, job: &NewJob, state: State) -> Self {
         let (run_at, run_boot) = match job.start {
             Start::Now => (tx.now, None),
             Start::In(delay) => (tx.now + delay, Some((tx.boot + delay).as_millis())),
@@ -228,7 +239,31 @@ impl<'a> NewRow<'a> {
             }
             Some(Expiry::At(moment)) => (Some(moment.as_millis()), None),
         };
-        Ok(NewRow { job, lane, state, waiting, run_at, run_boot, due, expires_at, expires_boot })
+        Times { run_at, run_boot, due, expires_at, expires_boot }
+    }
+}
+
+/// A job as it will stand in its row.
+struct NewRow<'a> {
+    job: &'a NewJob,
+    lane: i64,
+    state: State,
+    waiting: Waiting,
+    times: Times,
+}
+
+impl<'a> NewRow<'a> {
+    fn of(tx: &mut Tx<'_>, job: &'a NewJob) -> Result<Self, StoreError> {
+        let lane = tx.lane_of(&job.queue, &job.kind)?;
+        let waiting = match job.after.is_empty() {
+            true => Waiting::default(),
+            false => Waiting::of(tx, job)?,
+        };
+        let state = match waiting {
+            Waiting { blockers: 0, in_vain: None, .. } => State::Pending,
+            _ => State::Blocked,
+        };
+        Ok(NewRow { job, lane, state, waiting, times: Times::of(tx, job, state) })
     }
 
     /// Binds the values after so many others. What is not bound is NULL.
@@ -260,13 +295,15 @@ impl<'a> NewRow<'a> {
         next(Some(&retries.saturating_add(1)))?;
         next(Some(&tx.now.as_millis()))?;
         next(Some(&tx.now.as_millis()))?;
-        next(Some(&self.run_at.as_millis()))?;
-        next(self.run_boot.as_ref().map(|at| at as _))?;
-        next(self.expires_at.as_ref().map(|at| at as _))?;
-        next(self.expires_boot.as_ref().map(|at| at as _))?;
+        next(Some(&self.times.run_at.as_millis()))?;
+        next(self.times.run_boot.as_ref().map(|at| at as _))?;
+        next(self.times.expires_at.as_ref().map(|at| at as _))?;
+        next(self.times.expires_boot.as_ref().map(|at| at as _))?;
         next(Some(&self.waiting.blockers))?;
         next(name.as_ref().map(|name| name as _))?;
+        let unique_states = job.unique_key.as_ref().map(|_| unique::states(&job.unique_scope));
         next(job.unique_key.as_ref().map(|key| key as _))?;
+        next(unique_states.as_ref().map(|states| states as _))?;
         next(job.concurrency_key.as_ref().map(|key| key as _))?;
         next(job.timeout.map(row::millis).as_ref().map(|timeout| timeout as _))?;
         next(job.backoff.as_ref().map(ToString::to_string).as_ref().map(|text| text as _))?;
@@ -295,24 +332,51 @@ fn never_given(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
     Err(if taken { StoreError::DuplicateId(id) } else { StoreError::NumberGiven(id) })
 }
 
-/// The job that has this idempotency key and lives.
-fn living(tx: &Tx<'_>, unique_key: &str) -> Result<Option<Enqueued>, StoreError> {
-    let living = tx
-        .prepare(
-            "SELECT key, name FROM queuectl_job
-             WHERE unique_key = ?1 AND unique_key IS NOT NULL AND (state < 3 OR state = 4)",
-        )?
-        .query_row([unique_key], |row| {
-            let key = JobKey(row.get(0)?);
-            Ok(Enqueued { id: row::id(row, key, 1)?, key, created: false })
-        })
-        .optional()?;
-    Ok(living)
+/// Does to the job that holds the key of a new one what that asks for, if it still can be done; says
+/// whether it did.
+fn change(tx: &mut Tx<'_>, holder: &Holder, new: &NewJob) -> Result<bool, StoreError> {
+    let fresh = matches!(holder.state, State::Pending | State::Blocked)
+        && !holder.runs
+        && holder.attempts == 0;
+    if new.on_conflict == OnConflict::Keep || !fresh || !is_of_kind(tx, holder.lane, &new.kind) {
+        return Ok(false);
+    }
+    if new.on_conflict.replaces() {
+        tx.execute(
+            "UPDATE queuectl_job SET payload = ?2, updated_at = ?3 WHERE key = ?1",
+            (holder.key.0, new.payload.as_str(), tx.now.as_millis()),
+        )?;
+    }
+    if new.on_conflict.moves() {
+        let times = Times::of(tx, new, holder.state);
+        line::leave(tx, holder.key)?;
+        expiry::forget(tx, holder.key)?;
+        tx.execute(
+            "UPDATE queuectl_job
+             SET run_at = ?2, run_boot = ?3, updated_at = ?4,
+                 expires_boot = iif(?5 IS NULL, expires_boot, ?6), expires_at = ifnull(?5, expires_at)
+             WHERE key = ?1",
+            params![
+                holder.key.0,
+                times.run_at.as_millis(),
+                times.run_boot,
+                tx.now.as_millis(),
+                times.expires_at,
+                times.expires_boot,
+            ],
+        )?;
+        expiry::note(tx, holder.key)?;
+        match holder.state {
+            State::Pending if times.due => line::make_ready(tx, holder.key, holder.key)?,
+            State::Pending => line::make_due(tx, holder.key)?,
+            _ => {}
+        }
+    }
+    Ok(true)
 }
 
-/// Whether a worker holds a job.
-fn is_held(tx: &Tx<'_>, key: JobKey) -> Result<bool, StoreError> {
-    Ok(tx.prepare("SELECT 1 FROM queuectl_lease WHERE key = ?1")?.exists([key.0])?)
+fn is_of_kind(tx: &Tx<'_>, lane: i64, kind: &Name) -> bool {
+    tx.catalogue.lanes().iter().any(|known| known.lane == lane && known.kind == *kind)
 }
 
 /// What a new job has to wait for.

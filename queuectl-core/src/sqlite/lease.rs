@@ -297,11 +297,7 @@ pub(super) fn rescue(
 ) -> Result<Vec<Rescued>, StoreError> {
     let mut rescued = Vec::new();
     take_over(tx, rescuer.process, abandoned, &mut rescued)?;
-    let mut leases: HashMap<WorkerKey, Vec<Lease>> = HashMap::new();
-    for (worker, lease) in held(tx.connection(), |key| dead.iter().any(|dead| dead.worker == key))?
-    {
-        leases.entry(worker).or_default().push(lease);
-    }
+    let mut gone: HashMap<WorkerKey, &Death> = HashMap::new();
     for Dead { worker, death, .. } in dead {
         let worker = *worker;
         let renewed = *death == Death::LeaseEnded && {
@@ -314,21 +310,23 @@ pub(super) fn rescue(
         if renewed {
             continue;
         }
-        for lease in leases.remove(&worker).unwrap_or_default() {
-            match death {
-                Death::ProcessGone(begun) if !begun.contains(lease) => {
-                    settle::never_began(tx, lease)?;
+        gone.insert(worker, death);
+        tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
+    }
+    // In the order of the jobs: of several that come back, the first takes its unique key again.
+    for (worker, lease) in held(tx.connection(), |worker| gone.contains_key(&worker))? {
+        match gone.get(&worker) {
+            Some(Death::ProcessGone(begun)) if !begun.contains(lease) => {
+                settle::never_began(tx, lease)?;
+            }
+            _ => {
+                let lost = settle::lose(tx, lease, worker)?;
+                if let Some(lost) = lost.as_ref().filter(|lost| rescuer.cleans(lost)) {
+                    settle::note_leftovers(tx, lost.lease.key, &rescuer.process.identity)?;
                 }
-                _ => {
-                    let lost = settle::lose(tx, lease, worker)?;
-                    if let Some(lost) = lost.as_ref().filter(|lost| rescuer.cleans(lost)) {
-                        settle::note_leftovers(tx, lost.lease.key, &rescuer.process.identity)?;
-                    }
-                    rescued.extend(lost);
-                }
+                rescued.extend(lost);
             }
         }
-        tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
     }
     Ok(rescued)
 }

@@ -29,6 +29,7 @@ mod schedule;
 mod settle;
 mod tick;
 mod transaction;
+mod unique;
 mod watch;
 
 use std::collections::BTreeSet;

@@ -120,7 +120,9 @@ pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state
      max(updated_at, ifnull(lease.started_at, updated_at)) AS updated_now, run_at, \
      ifnull(lease.started_at, job.started_at), finished_at, name, unique_key, timeout_ms, backoff, \
      tags, ifnull(lease.cancel_reason, job.cancel_reason), last_error, result, progress, payload, \
-     expires_at, concurrency_key \
+     expires_at, unique_states, \
+     iif(abs(unique_states) & 128, (SELECT until_at FROM queuectl_period AS period \
+                                    WHERE period.job = job.key), NULL), concurrency_key \
      FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
 /// A whole job from [`JOB`], but for the jobs it waits for.
@@ -160,8 +162,16 @@ pub(super) fn job(
         progress: row.get::<_, Option<String>>(21)?.map(Json::from_store),
         payload: json(row, 22)?,
         expires_at: optional_timestamp(row, 23)?,
-        concurrency_key: row.get(24)?,
+        unique_while: states(row, 24)?,
+        unique_until: optional_timestamp(row, 25)?,
+        concurrency_key: row.get(26)?,
     })
+}
+
+/// The states in which a job holds its unique key.
+fn states(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<State>> {
+    let bits = row.get::<_, Option<i64>>(column)?.unwrap_or(0).abs();
+    Ok(State::ALL.into_iter().filter(|&state| bits >> code(state) & 1 == 1).collect())
 }
 
 pub(super) fn invalid(

@@ -1,6 +1,7 @@
 //! Schedules as they stand in their rows, and what operators do to them. What becomes of their ticks
 //! is in [`tick`](super::tick).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::types::Type;
@@ -11,10 +12,11 @@ use super::row;
 use super::transaction::Tx;
 use crate::clock::{BootTime, Timestamp};
 use crate::id::Name;
-use crate::job::{Expiry, NewJob, Start};
+use crate::job::{Expiry, NewJob, OnConflict, Start, UniqueScope};
 use crate::schedule::{
     Missed, Next, Overlap, Schedule, ScheduleInfo, Spec, TickOutcome, TickRecord,
 };
+use crate::state::State;
 use crate::store::StoreError;
 
 pub(super) fn put(tx: &Tx<'_>, schedule: &Schedule) -> Result<bool, StoreError> {
@@ -250,6 +252,9 @@ struct Template {
     timeout_ms: Option<i64>,
     backoff: Option<String>,
     unique_key: Option<String>,
+    unique_for_ms: Option<i64>,
+    unique_while: Option<BTreeSet<State>>,
+    on_conflict: String,
     concurrency_key: Option<String>,
     tags: Vec<Name>,
 }
@@ -269,12 +274,19 @@ fn job_text(job: &NewJob) -> Result<String, StoreError> {
         timeout,
         backoff,
         unique_key,
+        unique_scope,
+        on_conflict,
         concurrency_key,
         after: _,
         needs: _,
         otherwise: _,
         tags,
     } = job.clone();
+    let (unique_for_ms, unique_while) = match unique_scope {
+        UniqueScope::Living => (None, None),
+        UniqueScope::For(period) => (Some(row::millis(period)), None),
+        UniqueScope::While(states) => (None, Some(states)),
+    };
     let template = Template {
         queue,
         kind,
@@ -291,6 +303,9 @@ fn job_text(job: &NewJob) -> Result<String, StoreError> {
         timeout_ms: timeout.map(row::millis),
         backoff: backoff.map(|policy| policy.to_string()),
         unique_key,
+        unique_for_ms,
+        unique_while,
+        on_conflict: on_conflict.as_str().to_owned(),
         concurrency_key,
         tags,
     };
@@ -313,6 +328,13 @@ pub(super) fn job(row: &Row<'_>, column: usize) -> rusqlite::Result<NewJob> {
     let backoff = template.backoff.map(|text| text.parse()).transpose();
     job.backoff = backoff.map_err(|error| row::invalid(column + 1, error))?;
     job.unique_key = template.unique_key;
+    job.unique_scope = match (template.unique_for_ms, template.unique_while) {
+        (Some(period), _) => UniqueScope::For(span(period)),
+        (None, Some(states)) => UniqueScope::While(states),
+        (None, None) => UniqueScope::Living,
+    };
+    let known = OnConflict::ALL.into_iter().find(|one| one.as_str() == template.on_conflict);
+    job.on_conflict = known.ok_or_else(|| unknown(column + 1, &template.on_conflict))?;
     job.concurrency_key = template.concurrency_key;
     job.tags = template.tags;
     Ok(job)

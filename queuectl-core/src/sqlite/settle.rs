@@ -10,6 +10,7 @@ use super::group;
 use super::line;
 use super::row;
 use super::transaction::Tx;
+use super::unique;
 use crate::attempt::{Captured, Cause, Report};
 use crate::clock::Timestamp;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
@@ -179,13 +180,16 @@ struct Held {
     last_error: Option<String>,
     /// It can expire while it waits.
     expires: bool,
+    /// In which states it holds its unique key, if it has one.
+    unique_states: Option<i64>,
 }
 
 fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreError> {
     let held = tx
         .prepare(
             "SELECT lease.lane, lease.worker, attempts + 1, max_attempts, lease.started_at, lost_from,
-                    lease.cancel_reason, last_error, expires_at IS NOT NULL, lease.grp
+                    lease.cancel_reason, last_error, expires_at IS NOT NULL, lease.grp,
+                    unique_states
              FROM queuectl_lease AS lease CROSS JOIN queuectl_job AS job USING (key)
              WHERE lease.key = ?1 AND lease.token = ?2",
         )?
@@ -201,6 +205,7 @@ fn held(tx: &Tx<'_>, Lease { key, token }: Lease) -> Result<Option<Held>, StoreE
                 last_error: row.get(7)?,
                 expires: row.get(8)?,
                 group: row.get(9)?,
+                unique_states: row.get(10)?,
             })
         })
         .optional()?;
@@ -330,6 +335,9 @@ fn finish(
     };
     let cancel_reason = held.cancel_reason.as_deref().or(error);
     tx.execute("DELETE FROM queuectl_lease WHERE key = ?1", [lease.key.0])?;
+    if let Some(states) = held.unique_states.filter(|_| !state.is_terminal()) {
+        unique::comes_back(tx, lease.key, states, state)?;
+    }
     tx.execute(
         "UPDATE queuectl_job
          SET state = ?2, run_at = ifnull(?3, run_at), run_boot = ?4, token = ?5, attempts = ?6,

@@ -342,6 +342,31 @@ macro_rules! conformance_cases {
                 a_retry_by_hand_ends_a_delay_for_good
                 the_delay_of_a_fresh_job_is_forgotten_with_its_generation
             }
+            unique: {
+                how_long_a_key_is_held_is_kept_with_the_job
+                a_key_is_held_in_the_states_that_were_asked_for
+                a_claim_frees_a_key_that_is_held_while_waiting
+                a_job_that_comes_back_takes_its_key_again
+                a_job_that_comes_back_too_late_goes_without_its_key
+                of_several_that_come_back_the_first_takes_the_key
+                a_key_is_held_for_a_period
+                a_period_ends_with_a_cancel_or_a_purge
+                retention_spares_a_job_whose_period_is_not_over
+                a_step_of_the_wall_clock_does_not_move_a_period
+                after_a_restart_a_period_ends_when_it_was_expected_to
+                the_scope_of_the_holder_counts
+                a_payload_is_replaced_while_its_job_has_not_begun
+                a_payload_is_not_given_to_a_job_of_another_kind
+                a_delay_begins_again
+                a_job_is_moved_between_now_and_later
+                a_blocked_job_is_moved_and_replaced
+                what_is_moved_expires_when_the_new_one_would
+                debouncing_runs_the_last_one_when_it_is_quiet
+                a_refused_batch_changes_nothing
+                a_job_whose_key_another_holds_is_not_retried
+                a_key_of_any_scope_raced_by_many_makes_one_job
+                a_key_that_is_freed_by_claims_has_one_job_waiting
+            }
         }
     };
 }

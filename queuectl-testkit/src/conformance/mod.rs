@@ -32,6 +32,7 @@ pub mod settings;
 pub mod settle;
 pub mod time;
 mod trial;
+pub mod unique;
 
 use std::sync::Arc;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{HISTORY_LEN_MAX, ON_TIME, ScheduleInfo, TickOutcome, TickRecord};
 use queuectl_core::{
-    JobId, Missed, NewJob, Overlap, Schedule, Spec, Start, State, Store, StoreError, Timestamp,
+    JobId, Missed, NewJob, OnConflict, Overlap, Schedule, Spec, Start, State, Store, StoreError,
+    Timestamp,
 };
 
 use super::trial::{Trial, all_jobs, job, json, name, secs};
@@ -88,6 +89,11 @@ pub fn a_schedule_is_kept_as_it_was_put(t: &mut Trial) {
     ];
     for (number, spec) in specs.into_iter().enumerate() {
         for missed in [Missed::Skip, Missed::One, Missed::All(12)] {
+            job = match missed {
+                Missed::Skip => job.unique_for(secs(60)),
+                Missed::One => job.unique_while([State::Dead]).on_conflict(OnConflict::Replace),
+                Missed::All(_) => job.unique_while([]).on_conflict(OnConflict::ReplaceAndMove),
+            };
             for overlap in [Overlap::Allow, Overlap::Skip, Overlap::QueueOne] {
                 let schedule = Schedule::new(&format!("s{number}"), spec.clone(), job.clone())
                     .unwrap()

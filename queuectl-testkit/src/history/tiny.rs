@@ -110,6 +110,8 @@ pub(super) fn job(name: &str, key: i64, state: State, token: i64, attempts: u32)
         timeout: None,
         backoff: None,
         unique_key: None,
+        unique_while: Vec::new(),
+        unique_until: None,
         concurrency_key: None,
         tags: Vec::new(),
         waits_for: Vec::new(),

@@ -48,16 +48,31 @@ impl Data {
     pub(super) fn retry(&mut self, ids: &[JobId], now: &Now) -> Result<(), StoreError> {
         let keys = self.find_all(ids)?;
         self.check_each(&keys, Event::Retry)?;
-        let keys = distinct(&keys);
-        for (index, key) in keys.iter().enumerate() {
-            self.check_unique(*key, &keys[..index])?;
-        }
-        for key in keys {
-            if let Some(record) = self.jobs.get_mut(&key) {
-                record.run_again(now)?;
+        // One retry may free or take a key, and the next be refused for it.
+        let before = self.jobs.clone();
+        for key in distinct(&keys) {
+            if let Err(error) = self.retry_one(key, now) {
+                self.jobs = before;
+                return Err(error);
             }
             self.lives_again(key);
         }
+        Ok(())
+    }
+
+    fn retry_one(&mut self, key: JobKey, now: &Now) -> Result<(), StoreError> {
+        let job = &self.jobs[&key].job;
+        let (id, terminal) = (job.id.clone(), job.state.is_terminal());
+        if let Some(unique_key) = job.unique_key.clone().filter(|_| terminal)
+            && let Some(by) = self.holder(&unique_key, now).filter(|holder| *holder != key)
+        {
+            return Err(StoreError::UniqueKeyTaken { id, by: self.jobs[&by].job.id.clone() });
+        }
+        if let Some(record) = self.jobs.get_mut(&key) {
+            record.gave_up &= !terminal;
+            record.run_again(now)?;
+        }
+        self.comes_back(key, now);
         Ok(())
     }
 
@@ -67,23 +82,6 @@ impl Data {
             transition(job.state, event).map_err(|refused| wrong_state(job.id.clone(), refused))?;
         }
         Ok(())
-    }
-
-    /// Whether no other job with this one's idempotency key lives, or is about to: the `revived`.
-    fn check_unique(&self, key: JobKey, revived: &[JobKey]) -> Result<(), StoreError> {
-        let job = &self.jobs[&key].job;
-        let Some(unique_key) = job.unique_key.as_deref() else {
-            return Ok(());
-        };
-        let living = self.living(unique_key).filter(|living| living.key != key);
-        let revived = revived
-            .iter()
-            .map(|other| &self.jobs[other].job)
-            .find(|other| other.unique_key.as_deref() == Some(unique_key));
-        match living.or(revived) {
-            None => Ok(()),
-            Some(by) => Err(StoreError::UniqueKeyTaken { id: job.id.clone(), by: by.id.clone() }),
-        }
     }
 
     pub(super) fn purge(&mut self, ids: &[JobId], now: &Now) -> Result<(), StoreError> {
@@ -103,6 +101,11 @@ impl Data {
             .values()
             .filter_map(|record| {
                 let finished_at = record.job.finished_at?;
+                let held = record.unique_until.is_some() && !record.gave_up;
+                let lasts = held && record.job.unique_while.contains(&record.job.state);
+                if lasts && !record.period_is_over(now) {
+                    return None;
+                }
                 let retention = match record.job.state {
                     State::Dead => self.settings.retention_dead,
                     _ => self.settings.retention_completed,

@@ -55,6 +55,10 @@ pub(super) struct Record {
     pub(super) due: Due,
     /// When it expires, if nobody holds it then.
     pub(super) expiry: Option<Due>,
+    /// When its job's unique key is free, if it is held for a period.
+    pub(super) unique_until: Option<Due>,
+    /// The job holds its unique key no more, whatever its state.
+    pub(super) gave_up: bool,
     /// The parents whose ends it still waits for. Empty unless the job is blocked.
     pub(super) parents: BTreeMap<JobKey, Parent>,
     /// Every attempt; the last is the running one while the job is processing.
@@ -147,12 +151,41 @@ impl Data {
         ids.iter().map(|id| self.find(id).ok_or_else(|| StoreError::NotFound(id.clone()))).collect()
     }
 
-    /// The living job with this idempotency key.
-    pub(super) fn living(&self, unique_key: &str) -> Option<&Job> {
+    /// The job that holds this idempotency key, or did when its period was not over.
+    pub(super) fn last_holder(&self, unique_key: &str) -> Option<JobKey> {
         self.jobs
             .values()
-            .map(|record| &record.job)
-            .find(|job| !job.state.is_terminal() && job.unique_key.as_deref() == Some(unique_key))
+            .find(|record| {
+                record.job.unique_key.as_deref() == Some(unique_key)
+                    && record.job.unique_while.contains(&record.job.state)
+                    && !record.gave_up
+            })
+            .map(|record| record.job.key)
+    }
+
+    /// The job that holds this idempotency key. One whose period is over gives it up.
+    pub(super) fn holder(&mut self, unique_key: &str, now: &Now) -> Option<JobKey> {
+        let record = self.jobs.get_mut(&self.last_holder(unique_key)?)?;
+        record.gave_up = record.period_is_over(now);
+        (!record.gave_up).then_some(record.job.key)
+    }
+
+    /// A job that waits again, because an attempt has ended or it was retried, gives its key up, or
+    /// takes it back if nobody else has it by now.
+    pub(super) fn comes_back(&mut self, key: JobKey, now: &Now) {
+        let record = &self.jobs[&key];
+        let Some(unique_key) = record.job.unique_key.clone() else {
+            return;
+        };
+        let includes = record.job.unique_while.contains(&record.job.state);
+        let gives_up = match (record.gave_up, includes) {
+            _ if record.job.state.is_terminal() => return,
+            (true, true) => self.holder(&unique_key, now).is_some(),
+            (_, includes) => !includes,
+        };
+        if let Some(record) = self.jobs.get_mut(&key) {
+            record.gave_up = gives_up;
+        }
     }
 
     /// The job, if the lease is held: it is processing under this very token.
@@ -188,6 +221,12 @@ impl Record {
         let waits = matches!(self.job.state, State::Pending | State::Blocked | State::Failed);
         let expiry = self.expiry.as_ref().zip(self.job.expires_at);
         waits && expiry.is_some_and(|(expiry, moment)| expiry.wait(moment, now).is_none())
+    }
+
+    /// Whether the period for which the job holds its unique key is over.
+    pub(super) fn period_is_over(&self, now: &Now) -> bool {
+        let until = self.unique_until.as_ref().zip(self.job.unique_until);
+        until.is_some_and(|(due, moment)| due.wait(moment, now).is_none())
     }
 
     /// Cancels the job, which has expired.

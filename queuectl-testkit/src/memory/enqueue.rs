@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 
 use queuectl_core::store::{Enqueued, Rescued};
 use queuectl_core::{
-    After, BATCH_LEN_MAX, CHOSEN_KEY_MAX, Expiry, Job, JobId, JobKey, Lease, NewJob, Start, State,
-    StoreError, Token,
+    After, BATCH_LEN_MAX, CHOSEN_KEY_MAX, Expiry, Job, JobId, JobKey, Lease, NewJob, OnConflict,
+    Start, State, StoreError, Token, UniqueScope,
 };
 
 use super::data::{Data, Due, Now, Parent, Record};
 
-/// What was there before a call that may still fail has ended a job that had expired, and with it, maybe,
-/// others.
-struct Before {
-    jobs: BTreeMap<JobKey, Record>,
-    leftovers: BTreeMap<Lease, (Rescued, Option<String>)>,
-}
+/// The jobs, and what they have left, as they were before a call that may still fail changed any.
+type Before = Option<(BTreeMap<JobKey, Record>, BTreeMap<Lease, (Rescued, Option<String>)>)>;
 
 impl Data {
     pub(super) fn enqueue(
@@ -33,11 +29,11 @@ impl Data {
             match self.enqueue_one(job, &mut before, now) {
                 Ok(one) => added.push(one),
                 Err(error) => {
-                    let undone = || added.iter().filter(|one| one.created).map(|one| one.key);
-                    undone().for_each(|key| self.remove(key));
-                    if let Some(Before { jobs, leftovers }) = before {
+                    let created = || added.iter().filter(|one| one.created).map(|one| one.key);
+                    created().for_each(|key| self.remove(key));
+                    if let Some((jobs, leftovers)) = before {
                         (self.jobs, self.leftovers) = (jobs, leftovers);
-                        self.jobs.retain(|key, _| !undone().any(|undone| undone == *key));
+                        created().for_each(|key| self.remove(key));
                     }
                     self.last_key = last_key;
                     return Err(error);
@@ -50,26 +46,19 @@ impl Data {
         Ok(added)
     }
 
-    /// What was there before it ends others is put into `before`.
+    /// What was there before this job changes anything is put into `before`.
     fn enqueue_one(
         &mut self,
         new: &NewJob,
-        before: &mut Option<Before>,
+        before: &mut Before,
         now: &Now,
     ) -> Result<Enqueued, StoreError> {
         // Before the id is looked at: a call that is repeated because its outcome is unknown may
         // have both, and is answered with the job that it made.
-        let living = new.unique_key.as_deref().and_then(|key| self.living(key));
-        if let Some(living) = living {
-            let answer = Enqueued { id: living.id.clone(), key: living.key, created: false };
-            if !self.jobs[&answer.key].has_expired(now) {
-                return Ok(answer);
-            }
-            before.get_or_insert_with(|| Before {
-                jobs: self.jobs.clone(),
-                leftovers: self.leftovers.clone(),
-            });
-            self.expire_one(answer.key, now)?;
+        if let Some(unique_key) = new.unique_key.as_deref()
+            && let Some(answer) = self.instead(new, unique_key, before, now)?
+        {
+            return Ok(answer);
         }
         let (key, id) = self.identify(new)?;
         let record = self.record(new, key, id.clone(), now)?;
@@ -79,7 +68,33 @@ impl Data {
         self.jobs.insert(key, record);
         self.last_key = self.last_key.max(key.0);
         self.look_at_parents(key, None, now)?;
-        Ok(Enqueued { id, key, created: true })
+        Ok(Enqueued { id, key, created: true, changed: false })
+    }
+
+    /// The answer for the job that holds the key, if one does.
+    fn instead(
+        &mut self,
+        new: &NewJob,
+        unique_key: &str,
+        before: &mut Before,
+        now: &Now,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        if before.is_none() && self.last_holder(unique_key).is_some() {
+            *before = Some((self.jobs.clone(), self.leftovers.clone()));
+        }
+        let Some(mut key) = self.holder(unique_key, now) else {
+            return Ok(None);
+        };
+        if self.jobs[&key].has_expired(now) {
+            self.expire_one(key, now)?;
+            match self.holder(unique_key, now) {
+                Some(cancelled) => key = cancelled,
+                None => return Ok(None),
+            }
+        }
+        let changed = self.jobs.get_mut(&key).is_some_and(|record| record.change(new, now));
+        let id = self.jobs[&key].job.id.clone();
+        Ok(Some(Enqueued { id, key, created: false, changed }))
     }
 
     /// The number and the id of a new job.
@@ -129,6 +144,11 @@ impl Data {
             timeout: new.timeout,
             backoff: new.backoff.clone(),
             unique_key: new.unique_key.clone(),
+            unique_while: match &new.unique_key {
+                Some(_) => new.unique_scope.states().collect(),
+                None => Vec::new(),
+            },
+            unique_until: None,
             concurrency_key: new.concurrency_key.clone(),
             tags: new.tags.clone(),
             waits_for: Vec::new(),
@@ -143,31 +163,18 @@ impl Data {
             job,
             due: Due::Reached,
             expiry: None,
+            unique_until: None,
+            gave_up: false,
             parents,
             attempts: Vec::new(),
             lost_from: None,
             begun: None,
         };
-        match new.start {
-            Start::Now => {}
-            Start::In(delay) => record.delay(delay, now),
-            Start::At(moment) => {
-                record.job.run_at = moment;
-                if moment > now.wall {
-                    record.due = Due::AtWall;
-                }
-            }
-        }
-        match new.expiry {
-            None => {}
-            Some(Expiry::In(time)) => {
-                record.job.expires_at = Some(now.wall + time);
-                record.expiry = Some(Due::AtBoot(now.boot + time, now.boot_id.clone()));
-            }
-            Some(Expiry::At(moment)) => {
-                record.job.expires_at = Some(moment);
-                record.expiry = Some(Due::AtWall);
-            }
+        record.start(new.start, now);
+        record.expire_later(new.expiry, now);
+        if let (Some(_), UniqueScope::For(period)) = (&new.unique_key, &new.unique_scope) {
+            record.job.unique_until = Some(now.wall + *period);
+            record.unique_until = Some(Due::AtBoot(now.boot + *period, now.boot_id.clone()));
         }
         Ok(record)
     }
@@ -193,5 +200,56 @@ impl Data {
         {
             self.chosen.remove(&name);
         }
+    }
+}
+
+impl Record {
+    /// Lets the job start when it is asked for.
+    fn start(&mut self, start: Start, now: &Now) {
+        (self.job.run_at, self.due) = (now.wall, Due::Reached);
+        match start {
+            Start::Now => {}
+            Start::In(delay) => self.delay(delay, now),
+            Start::At(moment) => {
+                self.job.run_at = moment;
+                if moment > now.wall {
+                    self.due = Due::AtWall;
+                }
+            }
+        }
+    }
+
+    /// Lets the job expire when it is asked for; without that, nothing changes.
+    fn expire_later(&mut self, expiry: Option<Expiry>, now: &Now) {
+        match expiry {
+            None => {}
+            Some(Expiry::In(time)) => {
+                self.job.expires_at = Some(now.wall + time);
+                self.expiry = Some(Due::AtBoot(now.boot + time, now.boot_id.clone()));
+            }
+            Some(Expiry::At(moment)) => {
+                self.job.expires_at = Some(moment);
+                self.expiry = Some(Due::AtWall);
+            }
+        }
+    }
+
+    /// Does what a new job with this one's key asks for, if it still can be done; whether it did.
+    fn change(&mut self, new: &NewJob, now: &Now) -> bool {
+        let fresh = matches!(self.job.state, State::Pending | State::Blocked)
+            && self.job.attempts == 0
+            && self.job.kind == new.kind;
+        if !fresh || new.on_conflict == OnConflict::Keep {
+            return false;
+        }
+        if new.on_conflict.replaces() {
+            self.job.payload = new.payload.clone();
+        }
+        if new.on_conflict.moves() {
+            self.start(new.start, now);
+            self.expire_later(new.expiry, now);
+        }
+        self.job.updated_at = now.wall;
+        true
     }
 }

@@ -93,6 +93,7 @@ impl Data {
             Verdict::Die => {}
         }
         record.happen(event, now)?;
+        self.comes_back(settlement.lease.key, now);
         self.note_leftovers(settlement.lease.key, None);
         self.tell_dependents(settlement.lease.key, now)?;
         Ok(true)
@@ -169,6 +170,7 @@ impl Record {
     fn claim(&mut self, worker: WorkerKey, now: &Now) -> Result<Claimed, StoreError> {
         self.happen(Event::Claim, now)?;
         let job = &mut self.job;
+        self.gave_up |= !job.unique_while.contains(&State::Processing);
         job.token = Token(job.token.0 + 1);
         job.attempts += 1;
         job.worker = Some(worker);

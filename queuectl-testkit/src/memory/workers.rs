@@ -78,6 +78,7 @@ impl Data {
             if let Some(record) = self.jobs.get_mut(&key) {
                 record.give_back(now)?;
             }
+            self.comes_back(key, now);
             self.note_leftovers(key, None);
             self.tell_dependents(key, now)?;
         }
@@ -117,6 +118,7 @@ impl Data {
                 let lost = record.lose(now)?;
                 let cleans = lost.as_ref().is_some_and(|lost| kinds.contains(&lost.kind));
                 rescued.extend(lost);
+                self.comes_back(key, now);
                 self.note_leftovers(key, cleans.then_some(process));
                 self.tell_dependents(key, now)?;
             }

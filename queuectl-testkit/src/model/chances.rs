@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest_state_machine::ReferenceStateMachine;
 use queuectl_core::store::StopMode;
-use queuectl_core::{Condition, Needs, Otherwise, Setting, State};
+use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Setting, State, UniqueScope};
 
 use super::step::{Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
 use super::world::{Abilities, World};
@@ -294,7 +294,7 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
         prop_oneof![5 => Just(0), 2 => Just(1), 1 => Just(KINDS.len() - 1)],
         -1..=1i16,
         prop::option::weighted(0.75, 0..3u32),
-        unique,
+        (unique, some_scope(), select(&OnConflict::ALL), 0..9u8),
         (start, prop::option::weighted(0.2, expiry)),
         prop_oneof![
             2 => Just(Vec::new()),
@@ -305,8 +305,8 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
     (who(), prop::collection::vec(job, 1..=3))
         .prop_map(move |(who, jobs)| {
             let jobs = (first..).zip(jobs).map(|(job, parts)| {
-                let (id, queue, kind, priority, retries, unique, (start, expiry), after, terms) =
-                    parts;
+                let (id, queue, kind, priority, retries, unique, times, after, terms) = parts;
+                let (unique, scope, on_conflict, payload) = unique;
                 let (needs, otherwise) = terms;
                 New {
                     job,
@@ -316,8 +316,11 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
                     priority,
                     retries,
                     unique,
-                    start,
-                    expiry,
+                    scope,
+                    on_conflict,
+                    payload,
+                    start: times.0,
+                    expiry: times.1,
                     after,
                     needs,
                     otherwise,
@@ -326,6 +329,15 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
             Step::Enqueue(who, jobs.collect())
         })
         .boxed()
+}
+
+fn some_scope() -> impl Strategy<Value = UniqueScope> {
+    prop_oneof![
+        2 => Just(UniqueScope::Living),
+        1 => some_time().prop_map(UniqueScope::For),
+        2 => prop::sample::subsequence(State::ALL.to_vec(), 0..4)
+            .prop_map(|states| UniqueScope::While(states.into_iter().collect())),
+    ]
 }
 
 fn pass_time() -> BoxedStrategy<Step> {

@@ -13,6 +13,7 @@ use queuectl_core::{
 
 use super::seen::{
     Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenJob, SeenRescue, SeenWorker,
+    Taken,
 };
 use super::step::{Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
 use super::work::SAID;
@@ -161,11 +162,17 @@ impl Driver {
         for (new, one) in jobs.iter().zip(&added).filter(|(_, one)| one.created) {
             self.jobs.insert(new.job, (one.id.clone(), one.key));
         }
-        Ok(Answer::Added(added.iter().map(|one| (self.job_of(one.key), one.created)).collect()))
+        let taken = |one: &queuectl_core::store::Enqueued| match (one.created, one.changed) {
+            (true, false) => Taken::Created,
+            (false, true) => Taken::Changed,
+            (false, false) => Taken::Kept,
+            (true, true) => panic!("a new job is not a changed one"),
+        };
+        Ok(Answer::Added(added.iter().map(|one| (self.job_of(one.key), taken(one))).collect()))
     }
 
     fn new_job(&self, new: &New) -> NewJob {
-        let mut job = NewJob::from_json(text(KINDS[new.kind]), json(0));
+        let mut job = NewJob::from_json(text(KINDS[new.kind]), json(new.payload));
         job.queue = text(QUEUES[new.queue]);
         job.id = match new.id {
             Id::Auto => None,
@@ -175,6 +182,8 @@ impl Driver {
         job.priority = new.priority;
         job.max_retries = new.retries;
         job.unique_key = new.unique.map(|key| format!("key {key}"));
+        job.unique_scope = new.scope.clone();
+        job.on_conflict = new.on_conflict;
         let after = |&(parent, on): &(u32, _)| After { job: self.id(parent), on };
         job.after = new.after.iter().map(after).collect();
         (job.needs, job.otherwise) = (new.needs, new.otherwise);
@@ -411,6 +420,9 @@ impl Driver {
             started_at: job.started_at.map(Timestamp::as_millis),
             finished_at: job.finished_at.map(Timestamp::as_millis),
             unique: job.unique_key.clone(),
+            unique_until: job.unique_until.map(Timestamp::as_millis),
+            unique_while: job.unique_while.clone(),
+            payload: job.payload.as_str().to_owned(),
             waits_for,
             terms: (job.needs, job.otherwise),
             reason: job.cancel_reason.as_deref().map(reason),

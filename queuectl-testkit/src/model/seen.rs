@@ -10,8 +10,8 @@ use super::step::Name;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Answer {
     Done,
-    /// Which job each one is, and whether it is new.
-    Added(Vec<(u32, bool)>),
+    /// Which job each one is, and what the call did to it.
+    Added(Vec<(u32, Taken)>),
     Exchanged {
         refused: Vec<Name>,
         claimed: Vec<SeenClaim>,
@@ -42,6 +42,14 @@ impl Answer {
             _ => self == other,
         }
     }
+}
+
+/// What became of a job that was enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Created,
+    Changed,
+    Kept,
 }
 
 /// Why a call was refused.
@@ -148,6 +156,9 @@ pub(super) struct SeenJob {
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) unique: Option<String>,
+    pub(super) unique_until: Option<i64>,
+    pub(super) unique_while: Vec<State>,
+    pub(super) payload: String,
     pub(super) waits_for: Vec<(u32, Condition)>,
     pub(super) terms: (Needs, Otherwise),
     pub(super) reason: Option<Reason>,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use queuectl_core::store::StopMode;
-use queuectl_core::{Condition, Needs, Otherwise, Setting};
+use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Setting, UniqueScope};
 
 /// The queues that there are. The last is private: only who names it is given its jobs.
 pub(super) const QUEUES: [&str; 3] = ["default", "mail", "run:alone"];
@@ -104,6 +104,12 @@ pub(super) struct New {
     pub(super) retries: Option<u32>,
     /// Its idempotency key.
     pub(super) unique: Option<u8>,
+    /// How long it holds that.
+    pub(super) scope: UniqueScope,
+    /// What becomes of the job that holds it.
+    pub(super) on_conflict: OnConflict,
+    /// What its handler is given.
+    pub(super) payload: u8,
     /// When it may run.
     pub(super) start: Start,
     /// When it expires.
@@ -273,7 +279,8 @@ impl fmt::Display for New {
             write!(f, ", retries {retries}")?;
         }
         if let Some(unique) = self.unique {
-            write!(f, ", unique key {unique}")?;
+            write!(f, ", payload {}, unique key {unique}", self.payload)?;
+            write!(f, ", {:?}, or {}", self.scope, self.on_conflict.as_str())?;
         }
         match self.start {
             Start::Now => {}

@@ -81,6 +81,7 @@ impl World {
             (job.run_at, job.due) = delayed;
         }
         job.end(state, wall);
+        self.comes_back(end.lease.job);
         self.note_left(end.lease.job);
         self.see_to_dependents();
         true
@@ -147,6 +148,7 @@ impl World {
 impl Job {
     fn claim(&mut self, number: u32, worker: u32, wall: i64) -> SeenClaim {
         self.state = State::Processing;
+        self.gave_up |= !self.scope.states().any(|state| state == State::Processing);
         self.token += 1;
         self.attempts += 1;
         (self.worker, self.started_at) = (Some(worker), Some(wall));
@@ -255,6 +257,7 @@ impl World {
             }
         }
         for number in given_back {
+            self.comes_back(number);
             self.note_left(number);
         }
         self.see_to_dependents();
@@ -300,7 +303,7 @@ impl World {
             .map(|(number, _)| *number)
             .collect();
         let mut rescued: Vec<_> = std::mem::take(&mut self.left).into_values().collect();
-        let mut given_back = Vec::new();
+        let (mut given_back, mut back) = (Vec::new(), Vec::new());
         for (&number, job) in &mut self.jobs {
             let Some(worker) = job.worker.filter(|worker| dead.contains(worker)) else {
                 continue;
@@ -313,6 +316,7 @@ impl World {
                 job.attempts -= 1;
                 job.end(state, wall);
                 given_back.push(number);
+                back.push(number);
                 continue;
             }
             let lost_from = job.lost_from.unwrap_or(job.token);
@@ -326,6 +330,10 @@ impl World {
             job.end(state, wall);
             let worker = if state.is_terminal() { NOBODY } else { worker };
             rescued.push(SeenRescue { lease, worker, kind: job.kind, lost_from, state });
+            back.push(number);
+        }
+        for number in back {
+            self.comes_back(number);
         }
         for number in given_back {
             self.note_left(number);

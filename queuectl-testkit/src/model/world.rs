@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use queuectl_core::store::StopMode;
-use queuectl_core::{Cause, Condition, Needs, Otherwise, Setting, Settings, State};
+use queuectl_core::{
+    Cause, Condition, Needs, OnConflict, Otherwise, Setting, Settings, State, UniqueScope,
+};
 
-use super::seen::{Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenRescue, SeenWorker};
+use super::seen::{
+    Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenRescue, SeenWorker, Taken,
+};
 use super::step::{Expiry, Id, Name, New, Start, Step, Verdict, Who};
 
 /// What the store on trial can do.
@@ -85,6 +89,12 @@ pub(super) struct Job {
     pub(super) needs: Needs,
     pub(super) otherwise: Otherwise,
     pub(super) unique: Option<u8>,
+    pub(super) scope: UniqueScope,
+    /// When its period is over: the moment by the wall clock, and when that is.
+    pub(super) until: Option<(i64, Due)>,
+    /// It has left the states in which it holds its key, or its period was found over.
+    pub(super) gave_up: bool,
+    pub(super) payload: u8,
     pub(super) reason: Option<Reason>,
     pub(super) error: Option<&'static str>,
     pub(super) result: Option<u8>,
@@ -260,14 +270,45 @@ impl World {
         (self.wall + delay, due)
     }
 
-    /// The living job that has this idempotency key, other than `but`.
-    fn living(&self, unique: Option<u8>, but: Option<u32>) -> Option<u32> {
-        self.jobs
-            .iter()
-            .filter(|(number, _)| Some(**number) != but)
-            .find(|(_, job)| job.unique == unique && !job.state.is_terminal())
-            .filter(|_| unique.is_some())
-            .map(|(number, _)| *number)
+    /// The job that holds an idempotency key. Who looks notes that a period is over.
+    fn holder(&mut self, unique: Option<u8>) -> Option<u32> {
+        unique?;
+        let (number, job) = self.jobs.iter().find(|(_, job)| {
+            job.unique == unique && !job.gave_up && job.scope.states().any(|one| one == job.state)
+        })?;
+        let number = *number;
+        if job.until.is_some_and(|(moment, due)| self.until(moment, due).is_none()) {
+            self.events.insert("a period that was over");
+            if let Some(job) = self.jobs.get_mut(&number) {
+                job.gave_up = true;
+            }
+            return None;
+        }
+        Some(number)
+    }
+
+    /// A job waits again: does it hold its key?
+    pub(super) fn comes_back(&mut self, number: u32) {
+        let job = &self.jobs[&number];
+        if job.unique.is_none() || job.state.is_terminal() {
+            return;
+        }
+        let (unique, gave_up) = (job.unique, job.gave_up);
+        let gives_up = if !job.scope.states().any(|one| one == job.state) {
+            true
+        } else if gave_up {
+            let taken = self.holder(unique).is_some();
+            self.events.insert(match taken {
+                true => "a key that another had when its job came back",
+                false => "a key that was free when its job came back",
+            });
+            taken
+        } else {
+            false
+        };
+        if let Some(job) = self.jobs.get_mut(&number) {
+            job.gave_up = gives_up;
+        }
     }
 }
 
@@ -291,15 +332,16 @@ impl World {
         Answer::Added(added)
     }
 
-    fn add(&mut self, new: &New) -> Result<(u32, bool), Vec<Refusal>> {
-        let living = self.living(new.unique, None);
-        if let Some(late) = living.filter(|living| self.has_expired(&self.jobs[living])) {
+    fn add(&mut self, new: &New) -> Result<(u32, Taken), Vec<Refusal>> {
+        let mut holder = self.holder(new.unique);
+        if let Some(late) = holder.filter(|holder| self.has_expired(&self.jobs[holder])) {
             self.events.insert("a key of a job that had expired");
             self.expire_one(late);
             self.see_to_dependents();
-        } else if let Some(living) = living {
-            self.events.insert("a unique key that lives");
-            return Ok((living, false));
+            holder = self.holder(new.unique);
+        }
+        if let Some(holder) = holder {
+            return Ok((holder, self.change_holder(holder, new)));
         }
         let id = match new.id {
             Id::Auto => JobName::Auto(new.job),
@@ -327,19 +369,15 @@ impl World {
         if !refusals.is_empty() {
             return Err(refusals);
         }
-        let (run_at, due) = match new.start {
-            Start::Now => (self.wall, Due::Reached),
-            Start::In(delay) => self.delayed(delay),
-            Start::At(step) if step <= 0 => (self.wall + step, Due::Reached),
-            Start::At(step) => (self.wall + step, Due::AtWall),
-        };
-        let expiry = new.expiry.map(|expiry| match expiry {
-            Expiry::In(time) => {
-                let time = millis(time);
-                (self.wall + time, Due::AtBoot(self.boot + time, self.boots))
+        let (run_at, due) = self.start(new.start);
+        let expiry = new.expiry.map(|expiry| self.expiry(expiry));
+        let until = match new.scope {
+            UniqueScope::For(period) if new.unique.is_some() => {
+                let period = millis(period);
+                Some((self.wall + period, Due::AtBoot(self.boot + period, self.boots)))
             }
-            Expiry::At(step) => (self.wall + step, Due::AtWall),
-        });
+            _ => None,
+        };
         let job = Job {
             id,
             queue: new.queue,
@@ -360,6 +398,10 @@ impl World {
             needs: new.needs,
             otherwise: new.otherwise,
             unique: new.unique,
+            scope: new.scope.clone(),
+            until,
+            gave_up: false,
+            payload: new.payload,
             reason: None,
             error: None,
             result: None,
@@ -371,7 +413,54 @@ impl World {
         self.queues.entry(new.queue).or_insert(false);
         self.jobs.insert(new.job, job);
         self.see_to_dependents();
-        Ok((new.job, true))
+        Ok((new.job, Taken::Created))
+    }
+
+    fn start(&self, start: Start) -> (i64, Due) {
+        match start {
+            Start::Now => (self.wall, Due::Reached),
+            Start::In(delay) => self.delayed(delay),
+            Start::At(step) if step <= 0 => (self.wall + step, Due::Reached),
+            Start::At(step) => (self.wall + step, Due::AtWall),
+        }
+    }
+
+    fn expiry(&self, expiry: Expiry) -> (i64, Due) {
+        match expiry {
+            Expiry::In(time) => {
+                let time = millis(time);
+                (self.wall + time, Due::AtBoot(self.boot + time, self.boots))
+            }
+            Expiry::At(step) => (self.wall + step, Due::AtWall),
+        }
+    }
+
+    /// What a new job does to the one that holds its key.
+    fn change_holder(&mut self, holder: u32, new: &New) -> Taken {
+        let (start, expiry) = (self.start(new.start), new.expiry.map(|expiry| self.expiry(expiry)));
+        let waits = |job: &Job| matches!(job.state, State::Pending | State::Blocked);
+        match self.jobs.get_mut(&holder) {
+            Some(job)
+                if waits(job)
+                    && job.attempts == 0
+                    && job.kind == new.kind
+                    && new.on_conflict != OnConflict::Keep =>
+            {
+                if matches!(new.on_conflict, OnConflict::Replace | OnConflict::ReplaceAndMove) {
+                    job.payload = new.payload;
+                }
+                if matches!(new.on_conflict, OnConflict::Move | OnConflict::ReplaceAndMove) {
+                    (job.run_at, job.due) = start;
+                    job.expiry = expiry.or(job.expiry);
+                }
+                self.events.insert("a job that another one changed");
+                Taken::Changed
+            }
+            _ => {
+                self.events.insert("a unique key that was held");
+                Taken::Kept
+            }
+        }
     }
 }
 
@@ -417,15 +506,11 @@ impl World {
                 refusals.push(Refusal::WrongState);
             }
         }
-        for (index, number) in jobs.iter().enumerate() {
-            let job = &self.jobs[number];
-            let twin = jobs[..index].iter().any(|other| self.jobs[other].unique == job.unique);
-            let taken = self.living(job.unique, Some(*number)).is_some();
-            if job.unique.is_some() && (taken || twin) {
+        if !refusals.is_empty() {
+            if named.len() > 1 {
+                // Which may be found first.
                 refusals.push(Refusal::UniqueKeyTaken);
             }
-        }
-        if !refusals.is_empty() {
             return Answer::Refused(refusals);
         }
         self.events.insert("a retry by hand");
@@ -433,15 +518,22 @@ impl World {
             self.events.insert("a parent that counts again");
         }
         let wall = self.wall;
-        for job in jobs {
-            if let Some(job) = self.jobs.get_mut(&job) {
-                if job.state.is_terminal() {
+        for number in jobs {
+            let (unique, ended) =
+                (self.jobs[&number].unique, self.jobs[&number].state.is_terminal());
+            if ended && self.holder(unique).is_some_and(|holder| holder != number) {
+                return Answer::Refused(vec![Refusal::UniqueKeyTaken]);
+            }
+            if let Some(job) = self.jobs.get_mut(&number) {
+                if ended {
                     job.attempts = 0;
                     (job.reason, job.result, job.progress) = (None, None, None);
+                    job.gave_up = false;
                 }
                 job.end(State::Pending, wall);
                 (job.run_at, job.due, job.expiry) = (wall, Due::Reached, None);
             }
+            self.comes_back(number);
         }
         Answer::Done
     }
@@ -469,8 +561,16 @@ impl World {
                 .zip(keep)
                 .is_some_and(|(finished_at, keep)| self.wall - finished_at >= millis(keep))
         };
-        let outlived: Vec<u32> =
-            self.jobs.iter().filter(|(_, job)| outlived(job)).map(|(job, _)| *job).collect();
+        let held = |job: &Job| {
+            let until = job.until.filter(|_| !job.gave_up && job.state != State::Cancelled);
+            until.is_some_and(|(moment, due)| self.until(moment, due).is_some())
+        };
+        let outlived: Vec<u32> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| outlived(job) && !held(job))
+            .map(|(job, _)| *job)
+            .collect();
         self.delete(&outlived);
         if !outlived.is_empty() {
             self.events.insert("a pruned job");
@@ -594,6 +694,12 @@ impl Job {
             started_at: self.started_at,
             finished_at: self.finished_at,
             unique: self.unique.map(|key| format!("key {key}")),
+            unique_until: self.until.map(|(moment, _)| moment),
+            unique_while: match self.unique {
+                Some(_) => self.scope.states().collect(),
+                None => Vec::new(),
+            },
+            payload: self.payload.to_string(),
             waits_for: Vec::new(),
             terms: (Needs::All, Otherwise::Wait),
             reason: self.reason,

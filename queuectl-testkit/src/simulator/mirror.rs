@@ -72,7 +72,7 @@ impl Mirror {
             unreachable!("an enqueue has an answer")
         };
         let seen = |all: &[Enqueued]| -> Vec<_> {
-            all.iter().map(|one| (one.id.clone(), one.created)).collect()
+            all.iter().map(|one| (one.id.clone(), one.created, one.changed)).collect()
         };
         same("enqueued", seen(&real), seen(&model));
         for (real, model) in real.iter().zip(&model) {

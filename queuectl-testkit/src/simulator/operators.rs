@@ -1,13 +1,14 @@
 //! Programs that enqueue, and people who operate: each call they make, and that they make it again
 //! when they do not know what became of it.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::store::{Enqueued, StopMode};
 use queuectl_core::{
-    After, Condition, JobId, Limit, Missed, Name, Needs, NewJob, Otherwise, Overlap, Rate,
-    Schedule, Setting, Spec, State, StoreError, WorkerKey,
+    After, Condition, JobId, Limit, Missed, Name, Needs, NewJob, OnConflict, Otherwise, Overlap,
+    Rate, Schedule, Setting, Spec, State, StoreError, UniqueScope, WorkerKey,
 };
 
 use super::faults::{Fault, Why};
@@ -222,6 +223,16 @@ impl Operators {
         }
         if dice.once_in(5) {
             new.unique_key = Some(format!("key {}", dice.roll(4)));
+            new.unique_scope = match dice.roll(4) {
+                0 => UniqueScope::For(dice.time(20_000)),
+                1 => UniqueScope::While(BTreeSet::new()),
+                2 => {
+                    let states = [State::Processing, State::Failed, State::Completed];
+                    UniqueScope::While(states.into_iter().filter(|_| dice.once_in(2)).collect())
+                }
+                _ => UniqueScope::Living,
+            };
+            new.on_conflict = dice.pick(&OnConflict::ALL);
         }
         if dice.once_in(3) {
             new.concurrency_key = Some(format!("customer {}", dice.roll(3)));
@@ -334,5 +345,7 @@ fn count_taken(added: &[Enqueued], again: bool, env: &mut Env) {
     if !again {
         env.tally.add("a unique key taken", taken);
     }
+    let changed = added.iter().filter(|one| one.changed).count() as u64;
+    env.tally.add("a job changed by another with its key", changed);
     env.tally.add("jobs", added.len() as u64 - taken);
 }

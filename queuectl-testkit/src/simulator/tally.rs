@@ -24,6 +24,7 @@ const WANTED: &[&str] = &[
     "a job claimed after those it waited for",
     "a job cancelled by the end of another",
     "a job cancelled while it ran",
+    "a job changed by another with its key",
     "a job died of lost leases",
     "a job expired",
     "a job given back because it did not begin",

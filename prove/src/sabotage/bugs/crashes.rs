@@ -90,13 +90,10 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/lease.rs",
-                r#"        for lease in leases.remove(&worker).unwrap_or_default() {
-            match death {"#,
-                r#"        tx.execute("DELETE FROM queuectl_worker WHERE worker = ?1", [worker.0])?;
-        tx.execute("COMMIT", [])?;
-        tx.execute("BEGIN IMMEDIATE", [])?;
-        for lease in leases.remove(&worker).unwrap_or_default() {
-            match death {"#,
+                "    // In the order of the jobs: of several",
+                r#"    tx.execute("COMMIT", [])?;
+    tx.execute("BEGIN IMMEDIATE", [])?;
+    // In the order of the jobs: of several"#,
             ),
         ],
     },

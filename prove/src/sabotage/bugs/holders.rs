@@ -266,8 +266,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/lease.rs",
-                "Death::ProcessGone(begun) if !begun.contains(lease) => {",
-                "Death::ProcessGone(begun) if false && !begun.contains(lease) => {",
+                "Some(Death::ProcessGone(begun)) if !begun.contains(lease) => {",
+                "Some(Death::ProcessGone(begun)) if false && !begun.contains(lease) => {",
             ),
         ],
     },

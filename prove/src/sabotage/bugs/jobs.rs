@@ -47,8 +47,8 @@ pub(super) fn enqueue_looking(
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                "        if let [NewJob { unique_key: Some(unique_key), .. }] = jobs",
-                "        if self.look\n            && let [NewJob { unique_key: Some(unique_key), .. }] = jobs",
+                "        if let [job @ NewJob { unique_key: Some(unique_key), .. }] = jobs",
+                "        if self.look\n            && let [job @ NewJob { unique_key: Some(unique_key), .. }] = jobs",
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
@@ -61,7 +61,7 @@ pub(super) fn enqueue_looking(
                WHERE unique_key = ?1 AND (state < 3 OR state = 4)";
     let living = connection.query_row(sql, [unique_key], |row| {
         let key = JobKey(row.get(0)?);
-        Ok(Enqueued { id: row::id(row, key, 1)?, key, created: false })
+        Ok(Enqueued { id: row::id(row, key, 1)?, key, created: false, changed: false })
     });
     Ok(living.optional()?)
 }
@@ -81,13 +81,45 @@ pub(super) fn enqueue_looking(
         suites: &[&CONFORMANCE],
         edits: &[
             (
+                "queuectl-core/src/sqlite/unique.rs",
+                " AND unique_states > 0 AND (unique_states >> state) & 1",
+                " AND unique_states > 0",
+            ),
+        ],
+    },
+    Bug {
+        name: "a-claim-keeps-the-key",
+        breaks: "a job that is unique while it waits does not answer for another when it runs",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "frees.into_iter().try_for_each(",
+                "frees.into_iter().take(0).try_for_each(",
+            ),
+        ],
+    },
+    Bug {
+        name: "a-throttle-ends-with-its-job",
+        breaks: "a key that is held for a period is held when the job has ended",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/job.rs",
+                "UniqueScope::For(_) => *state != State::Cancelled,",
+                "UniqueScope::For(_) => !state.is_terminal(),",
+            ),
+        ],
+    },
+    Bug {
+        name: "what-runs-gets-another-payload",
+        breaks: "a payload is replaced only while its job has not begun",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                r#"unique_key IS NOT NULL AND (state < 3 OR state = 4)",
-        )?
-        .query_row([unique_key]"#,
-                r#"unique_key IS NOT NULL",
-        )?
-        .query_row([unique_key]"#,
+                "        && !holder.runs\n        && holder.attempts == 0;",
+                "        && holder.attempts == 0;",
             ),
         ],
     },
@@ -411,9 +443,9 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/command.rs",
-                r#"        unique_key_is_free(tx, id, key)?;
-"#,
-                "",
+                "            Some(by) => Err(StoreError::UniqueKeyTaken { id: id.clone(), by }),",
+                r#"            Some(by) if by == *id => Err(StoreError::UniqueKeyTaken { id: by.clone(), by }),
+            Some(_) => Ok(()),"#,
             ),
         ],
     },

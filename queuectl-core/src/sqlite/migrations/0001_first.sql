@@ -77,6 +77,9 @@ CREATE TABLE queuectl_job (
     blockers INTEGER NOT NULL DEFAULT 0,
     name TEXT,
     unique_key TEXT,
+    -- In which states it holds that key: bit n for state n, bit 7 if until queuectl_period says.
+    -- Negative while it does not, whatever its state.
+    unique_states INTEGER,
     concurrency_key TEXT,
     timeout_ms INTEGER,
     backoff TEXT,
@@ -96,8 +99,18 @@ CREATE TABLE queuectl_job (
 CREATE INDEX queuectl_job_notable ON queuectl_job (state) WHERE state = 1 OR state > 3;
 
 CREATE UNIQUE INDEX queuectl_job_name ON queuectl_job (name) WHERE name IS NOT NULL;
+-- The jobs that hold their keys: one each.
 CREATE UNIQUE INDEX queuectl_job_unique_key ON queuectl_job (unique_key)
-    WHERE unique_key IS NOT NULL AND (state < 3 OR state = 4);
+    WHERE unique_states > 0 AND (unique_states >> state) & 1;
+
+-- Until when a job holds its key, if it does so for a period. The boot clock counts under that boot id,
+-- afterwards the wall clock.
+CREATE TABLE queuectl_period (
+    job INTEGER PRIMARY KEY,
+    until_at INTEGER NOT NULL,
+    until_boot INTEGER NOT NULL,
+    boot_id TEXT NOT NULL
+) STRICT;
 
 -- A job that is pending or failed is in one of the next three tables, and in no other: it can be
 -- claimed now, it becomes due later, or a worker holds it. They have a row for what moves, however
