@@ -31,6 +31,7 @@ const USUAL: &[(&str, u64)] = &[
     ("a job claimed after those it waited for", 3_800),
     ("a job cancelled by the end of another", 67),
     ("a job cancelled while it ran", 1_400),
+    ("a job changed by another with its key", 1_700),
     ("a job died of lost leases", 4_800),
     ("a job expired", 6_400),
     ("a job given back because it did not begin", 37_000),
