@@ -588,7 +588,7 @@ Without options the limits of the queue are shown.")]
         /// Jobs with one concurrency key that run at a time [default: 1]
         #[arg(long, value_name = "N|none")]
         per_key: Option<String>,
-        /// Jobs that start in any period [default: none, any number]
+        /// Jobs that workers take in any period [default: none, any number]
         #[arg(long, value_name = "N/PERIOD|none")]
         rate: Option<String>,
     },

@@ -70,13 +70,15 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// So many starts in any period of this length: a millisecond to 366 days.
+    /// So many starts in any period of this length, a millisecond to 366 days, rounded up to whole
+    /// milliseconds.
     ///
     /// # Errors
     ///
     /// [`InvalidRate`] if the period is shorter or longer.
     pub fn new(starts: NonZeroU32, period: Duration) -> Result<Self, InvalidRate> {
-        let whole = Duration::from_millis(u64::try_from(period.as_millis()).unwrap_or(u64::MAX));
+        let whole_ms = period.as_nanos().div_ceil(1_000_000);
+        let whole = Duration::from_millis(u64::try_from(whole_ms).unwrap_or(u64::MAX));
         let fits = (Duration::from_millis(1)..=PERIOD_MAX).contains(&whole);
         let text = || format!("{starts}/{}", humantime::format_duration(period));
         fits.then_some(Rate { starts, period: whole }).ok_or_else(|| InvalidRate(text()))
@@ -141,6 +143,7 @@ mod tests {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
         assert_eq!("7/90".parse::<Rate>().unwrap().period(), Duration::from_secs(90));
+        assert_eq!("1/1999us".parse::<Rate>().unwrap().period(), Duration::from_millis(2));
     }
 
     #[test]

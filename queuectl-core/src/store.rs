@@ -239,9 +239,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// is busy. The same holds for the jobs of a queue with one
     /// [concurrency key](NewJob::concurrency_key) and [`per_key`](QueueLimits::per_key), but for the
     /// second half. In any period of a queue's [rate](QueueLimits::rate), measured on the boot clock, no
-    /// more of its jobs are claimed; a claim that is given back has counted, and after a restart of the
-    /// machine each counts as if it had been at its start. A limit that is reached
-    /// holds up no job that it does not concern.
+    /// more of its jobs are claimed. Each claim counts, also one that is given back before it has begun;
+    /// after a restart of the machine as if it had been at its start. A rate that is taken away forgets
+    /// what has started. A limit that is reached holds up no job that it does not concern.
+    ///
+    /// The place of a job that a dead worker held is free when [`rescue`](Store::rescue) has freed the
+    /// job. What its attempt may have left running is ended before that job runs again, and maybe not
+    /// before another one of the queue or key does.
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError>;
 
     /// Asks workers to stop, all or none. They are told by their next [`orders`](Store::orders). Of

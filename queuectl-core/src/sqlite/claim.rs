@@ -57,7 +57,6 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Given
             break Choice { more: choice.more || choice.again, ..choice };
         }
     };
-    expiry::tell_dependents(tx, &expired)?;
     let mut given = Given { limited, ended: !expired.is_empty(), ..Given::default() };
     let mut take = Take::prepare(tx)?;
     for run in taken.chunk_by(Pick::is_followed_by) {
@@ -68,6 +67,8 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Given
             group::started(tx, group, lane.lane, rank, key)?;
         }
     }
+    // Not before: a job that is freed may take the place of one that is being given out.
+    expiry::tell_dependents(tx, &expired)?;
     let rate = room.note(tx, &lanes)?;
     given.next = more.then_some(Duration::ZERO).or(rate);
     Ok(given)
@@ -132,7 +133,8 @@ fn choose<'a>(
         let expires = expires == Expires::Later;
         choice.taken.push(Pick { key, rank, lane, group, worker, expires });
     }
-    choice.more = front.known_to.is_some() && choice.taken.len() < wanted;
+    let unseen = front.known_to.is_some() && !choice.expired.is_empty();
+    choice.more = unseen && choice.taken.len() < wanted;
     Ok(choice)
 }
 
@@ -279,7 +281,9 @@ impl<'a> Take<'a> {
         let limited = first.lane.limits.concurrency.map(|_| first.lane.number);
         let holder = (first.worker.0, tx.now.as_millis());
         self.lease.execute((from, to, holder.0, holder.1, first.group, limited))?;
-        self.leave.execute((first.lane.lane, first.rank, from, to))?;
+        if self.leave.execute((first.lane.lane, first.rank, from, to))? != run.len() {
+            return Err(contradiction(format!("{} is not ready", first.key.0)));
+        }
         frees.into_iter().try_for_each(|key| unique::give_up(tx, key))?;
         run.iter().filter(|pick| pick.expires).try_for_each(|pick| expiry::forget(tx, pick.key))
     }

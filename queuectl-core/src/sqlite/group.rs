@@ -69,11 +69,15 @@ pub(super) fn started(
     rank: i64,
     key: JobKey,
 ) -> Result<(), StoreError> {
-    tx.execute(
+    let left = tx.execute(
         "DELETE FROM queuectl_grouped
          WHERE grp = ?1 AND lane = ?2 AND ready = 1 AND rank = ?3 AND key = ?4",
         (group, lane, rank, key.0),
     )?;
+    if left != 1 {
+        let what = format!("job {} is ready, and its group does not know it", key.0);
+        return Err(StoreError::Corrupt(what.into()));
+    }
     tx.execute("UPDATE queuectl_group SET running = running + 1 WHERE grp = ?1", [group])?;
     adjust(tx, group)
 }

@@ -51,7 +51,9 @@ pub(super) fn change(
     }
     tx.raise_epoch()?;
     tx.reload_catalogue()?;
-    group::adjust_all(tx, queue.number)?;
+    if limits.per_key() != queue.limits.per_key() {
+        group::adjust_all(tx, queue.number)?;
+    }
     Ok(limits)
 }
 

@@ -194,6 +194,7 @@ macro_rules! conformance_cases {
                 more_of_a_key_run_where_the_queue_allows_it
                 the_first_of_a_key_goes_first_whenever_it_came
                 a_place_that_is_left_is_taken_by_the_next_of_the_key
+                what_is_freed_by_a_claim_leaves_alone_what_it_gives_out
                 a_long_line_of_one_key_holds_up_no_other
                 limits_hold_through_a_riot
                 no_more_jobs_start_in_a_period_than_the_rate

@@ -220,6 +220,25 @@ pub fn a_place_that_is_left_is_taken_by_the_next_of_the_key(t: &mut Trial) {
     assert_eq!(t.claim_ids(t.worker(), 9), ["after-cancelled", "after-purged"]);
 }
 
+/// What a job frees by expiring once took the place of one that was being given out by the same claim,
+/// which then stood among what is ready while it ran, and after it had ended.
+pub fn what_is_freed_by_a_claim_leaves_alone_what_it_gives_out(t: &mut Trial) {
+    t.enqueue(named("expires").expires_in(secs(5)));
+    let freed = named_of("freed", "k").after_failure("expires".parse().unwrap());
+    t.add_all(&[freed, named_of("given", "k")]);
+    t.advance(secs(6));
+    let worker = t.worker();
+    let given = t.claim_one(worker);
+    assert_eq!(given.id.to_string(), "given");
+    assert_eq!(t.state(&"expires".parse().unwrap()), State::Cancelled);
+    t.claim_none(worker);
+    t.fail(&given, secs(60));
+    assert_eq!(t.claim_ids(worker, 9), ["freed"]);
+    t.lose_workers();
+    t.store().limit(&name("default"), &[Limit::PerKey(at_most(9))]).unwrap();
+    assert_eq!(t.claim_ids(t.worker(), 9), ["freed", "given"]);
+}
+
 /// A customer with a great backlog holds up nobody else, and is himself served all the time.
 pub fn a_long_line_of_one_key_holds_up_no_other(t: &mut Trial) {
     t.add_all(&vec![keyed("greedy"); 2_000]);
