@@ -71,6 +71,7 @@ pub(super) fn rank_again(tx: &Tx<'_>) -> Result<(), StoreError> {
         [aging],
     )?;
     let mut queues: Vec<i64> = tx.catalogue.lanes().iter().map(|lane| lane.number).collect();
+    queues.sort_unstable();
     queues.dedup();
     queues.into_iter().try_for_each(|queue| group::adjust_all(tx, queue))
 }
