@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 14] = [
+const WRONG: [(&str, &str); 15] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
@@ -29,7 +29,8 @@ const WRONG: [(&str, &str); 14] = [
     (
         "a job that waits or runs is not in one place, or one that has ended is in one",
         "SELECT key FROM (
-             SELECT key, 1 AS n FROM queuectl_ready
+             SELECT key, 1 AS n
+             FROM queuectl_ready JOIN queuectl_job ON key BETWEEN first AND last
              UNION ALL SELECT key, 1 FROM queuectl_grouped WHERE ready = 0
              UNION ALL SELECT key, 1 FROM queuectl_due
              UNION ALL SELECT key, 1 FROM queuectl_lease
@@ -37,8 +38,16 @@ const WRONG: [(&str, &str); 14] = [
          GROUP BY key HAVING sum(n) != 0",
     ),
     (
+        "a run of jobs that can be claimed has a gap, or is more than one where it must not be",
+        "SELECT first FROM queuectl_ready
+         WHERE last - first + 1 !=
+                 (SELECT count(*) FROM queuectl_job WHERE key BETWEEN first AND last)
+             OR first < last AND (expires OR grp IS NOT NULL)",
+    ),
+    (
         "a place and its job do not agree",
-        "SELECT key FROM queuectl_ready AS place JOIN queuectl_job AS job USING (key)
+        "SELECT key FROM queuectl_ready AS place
+             JOIN queuectl_job AS job ON key BETWEEN first AND last
          WHERE (place.lane, expires) != (job.lane, expires_at IS NOT NULL)
              OR rank != -priority
                 AND NOT EXISTS (SELECT 1 FROM queuectl_setting WHERE name = 'aging')
@@ -89,9 +98,9 @@ const WRONG: [(&str, &str); 14] = [
         "a job of a group is not where the group says, or one with a key is in none",
         "SELECT key FROM queuectl_grouped AS g
          WHERE ready = (SELECT 0 = count(*) FROM queuectl_ready AS r
-                        WHERE (r.lane, r.rank, r.key, r.grp) = (g.lane, g.rank, g.key, g.grp))
+                        WHERE (r.lane, r.rank, r.first, r.grp) = (g.lane, g.rank, g.key, g.grp))
          UNION ALL
-         SELECT key FROM queuectl_ready JOIN queuectl_job USING (key)
+         SELECT key FROM queuectl_ready JOIN queuectl_job ON key BETWEEN first AND last
          WHERE (queuectl_ready.grp IS NULL) != (concurrency_key IS NULL)",
     ),
     (
@@ -205,6 +214,7 @@ mod tests {
             "UPDATE queuectl_ready SET rank = 5",
             "INSERT INTO queuectl_due VALUES (0, 1, 3)",
             "UPDATE queuectl_ready SET expires = 1",
+            "UPDATE queuectl_ready SET last = last + 100",
             "UPDATE queuectl_job SET unique_states = 3",
             "UPDATE queuectl_job SET unique_key = 'k', unique_states = 3 WHERE key = 1",
             "INSERT INTO queuectl_period VALUES (1, 1, 1, 'boot')",

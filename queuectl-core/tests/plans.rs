@@ -93,7 +93,7 @@ fn store_with(rows: u32) -> Connection {
     assert_eq!(store.execute(fill, [rows]).unwrap(), rows as usize);
     store
         .execute_batch(
-            "INSERT INTO queuectl_ready SELECT lane, -priority, key, 0, NULL FROM queuectl_job WHERE key % 12 = 0;
+            "INSERT INTO queuectl_ready SELECT lane, -priority, key, key, 0, NULL FROM queuectl_job WHERE key % 12 = 0;
              INSERT INTO queuectl_due SELECT 0, run_at, key FROM queuectl_job WHERE key % 12 = 1",
         )
         .unwrap();

@@ -8,6 +8,7 @@ use super::catalogue::Lane;
 use super::expiry;
 use super::group;
 use super::limit::Room;
+use super::line::{self, Run};
 use super::row;
 use super::transaction::Tx;
 use super::unique;
@@ -112,7 +113,7 @@ fn choose<'a>(
         more: false,
         again: false,
     };
-    for Ready { rank, key, lane, group, expires } in front.ready {
+    for Ready { rank, key, until, lane, group, expires } in front.ready {
         if front.known_to.is_some_and(|last| (rank, key) > last) || choice.taken.len() == wanted {
             break;
         }
@@ -131,7 +132,7 @@ fn choose<'a>(
         }
         choice.room.take(lane, group, worker, &mut workers);
         let expires = expires == Expires::Later;
-        choice.taken.push(Pick { key, rank, lane, group, worker, expires });
+        choice.taken.push(Pick { key, rank, until, lane, group, worker, expires });
     }
     let unseen = front.known_to.is_some() && !choice.expired.is_empty();
     choice.more = unseen && choice.taken.len() < wanted;
@@ -143,6 +144,8 @@ fn choose<'a>(
 struct Ready {
     rank: i64,
     key: JobKey,
+    /// The last of the run in which it stands.
+    until: JobKey,
     /// The index of its lane.
     lane: usize,
     group: Option<i64>,
@@ -170,35 +173,40 @@ struct Front {
 /// Of each lane as many as are wanted and its queue has room for.
 fn front(tx: &Tx<'_>, lanes: &[Lane], wanted: usize, room: &Room) -> Result<Front, StoreError> {
     let mut heads = tx.prepare(
-        "SELECT rank, key, expires, grp FROM queuectl_ready WHERE lane = ?1 ORDER BY rank, key",
+        "SELECT rank, first, last, expires, grp FROM queuectl_ready
+         WHERE lane = ?1 ORDER BY rank, first",
     )?;
     let mut front = Front { ready: Vec::new(), known_to: None, limited: false };
     for (index, lane) in lanes.iter().enumerate() {
         let room = room.of_lane(lane, wanted);
         // The statement is stepped as far as needed; a bound LIMIT would be costlier.
         let mut rows = heads.query([lane.lane])?;
-        let (mut found, mut expired) = (0, 0);
+        let (mut found, mut expired, mut more) = (0, 0, false);
         while found < room {
             let Some(row) = rows.next()? else { break };
-            let (rank, key) = (row.get(0)?, JobKey(row.get(1)?));
-            let expires = match row.get(2)? {
+            let (rank, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let expires = match row.get(3)? {
                 false => Expires::Never,
-                true if expiry::has_expired(tx, key)? => Expires::Over,
+                true if expiry::has_expired(tx, JobKey(first))? => Expires::Over,
                 true => Expires::Later,
             };
-            front.ready.push(Ready { rank, key, lane: index, group: row.get(3)?, expires });
+            let (group, until) = (row.get(4)?, JobKey(last));
+            let ready = |key| Ready { rank, key, until, lane: index, group, expires };
+            let before = front.ready.len();
+            front.ready.extend((first..=last).take(room - found).map(JobKey).map(ready));
             if expires != Expires::Over {
-                found += 1;
+                found += front.ready.len() - before;
+                more = front.ready.last().is_some_and(|ready| ready.key < until);
                 continue;
             }
             expired += 1;
             if expired == EXPIRED_MAX {
-                let last = front.known_to.unwrap_or((rank, key));
-                front.known_to = Some(last.min((rank, key)));
+                let last = front.known_to.unwrap_or((rank, until));
+                front.known_to = Some(last.min((rank, until)));
                 break;
             }
         }
-        front.limited |= found == room && room < wanted && rows.next()?.is_some();
+        front.limited |= found == room && room < wanted && (more || rows.next()?.is_some());
     }
     if lanes.len() > 1 {
         front.ready.sort_unstable();
@@ -210,6 +218,8 @@ fn front(tx: &Tx<'_>, lanes: &[Lane], wanted: usize, room: &Room) -> Result<Fron
 struct Pick<'a> {
     key: JobKey,
     rank: i64,
+    /// The last of the run in which it stands.
+    until: JobKey,
     lane: &'a Lane,
     group: Option<i64>,
     worker: WorkerKey,
@@ -247,7 +257,7 @@ impl<'a> Take<'a> {
              FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
         let leave = tx.prepare(
-            "DELETE FROM queuectl_ready WHERE lane = ?1 AND rank = ?2 AND key BETWEEN ?3 AND ?4",
+            "DELETE FROM queuectl_ready WHERE lane = ?1 AND rank = ?2 AND first BETWEEN ?3 AND ?4",
         )?;
         Ok(Take { read, lease, leave })
     }
@@ -281,9 +291,12 @@ impl<'a> Take<'a> {
         let limited = first.lane.limits.concurrency.map(|_| first.lane.number);
         let holder = (first.worker.0, tx.now.as_millis());
         self.lease.execute((from, to, holder.0, holder.1, first.group, limited))?;
-        if self.leave.execute((first.lane.lane, first.rank, from, to))? != run.len() {
-            return Err(contradiction(format!("{} is not ready", first.key.0)));
+        // Each run is taken from its beginning on; what is not taken of the last stays.
+        let Pick { rank, lane: &Lane { lane, .. }, .. } = *first;
+        if self.leave.execute((lane, rank, from, to))? == 0 {
+            return Err(contradiction(format!("{from} is not ready")));
         }
+        line::make_run_ready(tx, Run { lane, rank, first: JobKey(to + 1), last: last.until })?;
         frees.into_iter().try_for_each(|key| unique::give_up(tx, key))?;
         run.iter().filter(|pick| pick.expires).try_for_each(|pick| expiry::forget(tx, pick.key))
     }

@@ -9,8 +9,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::enqueue::{enqueue, is_plain};
+use super::enqueue::enqueue;
 use super::error::commit_error;
+use super::insert::Form;
 use super::transaction::{Tx, Writer};
 use crate::job::NewJob;
 use crate::store::{Enqueued, StoreError};
@@ -124,8 +125,9 @@ impl Combiner {
 fn enqueue_for(tx: &mut Tx<'_>, followers: &[Arc<Ticket>]) {
     // Jobs that nothing in the store can refuse are added at once, because one statement adds many
     // of them: a fraction of what it costs to add them call by call.
-    let (plain, mut singly): (Vec<_>, Vec<_>) =
-        followers.iter().partition(|follower| follower.jobs.iter().all(is_plain));
+    let is_single = |job| Form::of(job) == Form::Single;
+    let (mut singly, plain): (Vec<_>, Vec<_>) =
+        followers.iter().partition(|follower| follower.jobs.iter().any(is_single));
     let jobs: Vec<&NewJob> = plain.iter().flat_map(|follower| &follower.jobs).collect();
     match tx.nested(|tx| enqueue(tx, &jobs)) {
         Ok(added) => {

@@ -100,7 +100,7 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
             params![key.0, row::code(next), tx.now.as_millis(), state.is_terminal()],
             |row| row.get(0),
         )?;
-    line::make_ready(tx, key, key)?;
+    line::make_ready(tx, key)?;
     tx.moved(lane, state, next);
     Ok(())
 }

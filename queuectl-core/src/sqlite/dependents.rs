@@ -184,7 +184,7 @@ fn free(tx: &mut Tx<'_>, child: JobKey) -> Result<(), StoreError> {
         .optional()?;
     if let Some((lane, due)) = freed {
         match due {
-            true => line::make_ready(tx, child, child)?,
+            true => line::make_ready(tx, child)?,
             false => line::make_due(tx, child)?,
         }
         tx.moved(lane, State::Blocked, State::Pending);

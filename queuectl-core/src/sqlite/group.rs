@@ -208,8 +208,8 @@ impl Ranks<'_, '_> {
     fn step_up(&self, (rank, key): Place) -> Result<(), StoreError> {
         self.mark(1, (rank, key))?;
         self.tx.execute(
-            "INSERT INTO queuectl_ready (lane, rank, key, expires, grp)
-             SELECT ?1, ?2, ?3, expires_at IS NOT NULL, ?4 FROM queuectl_job WHERE key = ?3",
+            "INSERT INTO queuectl_ready (lane, rank, first, last, expires, grp)
+             SELECT ?1, ?2, ?3, ?3, expires_at IS NOT NULL, ?4 FROM queuectl_job WHERE key = ?3",
             (self.lane, rank, key, self.group),
         )?;
         Ok(())
@@ -218,7 +218,7 @@ impl Ranks<'_, '_> {
     fn step_back(&self, (rank, key): Place) -> Result<(), StoreError> {
         self.mark(0, (rank, key))?;
         self.tx.execute(
-            "DELETE FROM queuectl_ready WHERE lane = ?1 AND rank = ?2 AND key = ?3",
+            "DELETE FROM queuectl_ready WHERE lane = ?1 AND rank = ?2 AND first = ?3",
             (self.lane, rank, key),
         )?;
         Ok(())

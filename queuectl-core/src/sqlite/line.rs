@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::transaction::Tx;
 use super::{group, row};
@@ -13,41 +13,55 @@ use crate::clock::{BootTime, Timestamp};
 use crate::id::JobKey;
 use crate::store::StoreError;
 
-/// Jobs with consecutive numbers can be claimed from now on, those with a concurrency key as far as
-/// their groups allow.
-pub(super) fn make_ready(tx: &Tx<'_>, first: JobKey, last: JobKey) -> Result<(), StoreError> {
-    let made = match aging(tx) {
-        None => tx.execute(
-            "INSERT INTO queuectl_ready (lane, rank, key, expires)
-             SELECT lane, -priority, key, expires_at IS NOT NULL FROM queuectl_job
-             WHERE key BETWEEN ?1 AND ?2 AND concurrency_key IS NULL",
-            (first.0, last.0),
-        )?,
-        Some(aging) => tx.execute(
-            "INSERT INTO queuectl_ready (lane, rank, key, expires)
-             SELECT lane, max(run_at, 0) - priority * ?3, key, expires_at IS NOT NULL
-             FROM queuectl_job
-             WHERE key BETWEEN ?1 AND ?2 AND concurrency_key IS NULL",
-            (first.0, last.0, aging),
-        )?,
-    };
-    if made as i64 == last.0 - first.0 + 1 {
-        return Ok(());
+/// Jobs with consecutive numbers that can be claimed, one as well as the other: they have one priority and
+/// one run_at, do not expire, and have no concurrency key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) lane: i64,
+    pub(super) rank: i64,
+    pub(super) first: JobKey,
+    pub(super) last: JobKey,
+}
+
+impl Run {
+    /// Whether both are one run.
+    pub(super) fn goes_on_with(&self, next: &Self) -> bool {
+        (self.lane, self.rank, self.last.0 + 1) == (next.lane, next.rank, next.first.0)
     }
-    let keyed = tx
-        .prepare(
-            "SELECT key FROM queuectl_job
-             WHERE key BETWEEN ?1 AND ?2 AND concurrency_key IS NOT NULL ORDER BY key",
-        )?
-        .query_map((first.0, last.0), |row| row.get(0).map(JobKey))?
-        .collect::<Result<Vec<_>, _>>()?;
-    keyed.into_iter().try_for_each(|key| group::enter(tx, key))
+}
+
+/// The jobs of a run can be claimed from now on; of an empty one, none.
+pub(super) fn make_run_ready(tx: &Tx<'_>, run: Run) -> Result<(), StoreError> {
+    if run.first <= run.last {
+        tx.execute(
+            "INSERT INTO queuectl_ready (lane, rank, first, last, expires) VALUES (?1, ?2, ?3, ?4, 0)",
+            (run.lane, run.rank, run.first.0, run.last.0),
+        )?;
+    }
+    Ok(())
+}
+
+/// A job can be claimed from now on; one with a concurrency key, as far as its group allows.
+pub(super) fn make_ready(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+    let made = tx.execute(
+        "INSERT INTO queuectl_ready (lane, rank, first, last, expires)
+         SELECT lane, ifnull(max(run_at, 0) - priority * ?2, -priority), key, key,
+                expires_at IS NOT NULL
+         FROM queuectl_job WHERE key = ?1 AND concurrency_key IS NULL",
+        (key.0, aging(tx)),
+    )?;
+    if made == 0 { group::enter(tx, key) } else { Ok(()) }
 }
 
 /// The order in which a job is claimed, lowest first, by its priority and by when it could run. Where
 /// waiting raises the priority, all that wait rise alike: so what stands in a line keeps its rank.
 pub(super) fn rank(tx: &Tx<'_>, priority: i64, run_at: i64) -> i64 {
     aging(tx).map_or(-priority, |aging| run_at.max(0) - priority * aging)
+}
+
+/// The rank of a job that is added to run now.
+pub(super) fn rank_now(tx: &Tx<'_>, priority: i16) -> i64 {
+    rank(tx, priority.into(), tx.now.as_millis())
 }
 
 /// How many milliseconds of waiting count as one more priority.
@@ -61,7 +75,7 @@ pub(super) fn rank_again(tx: &Tx<'_>) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE queuectl_ready SET rank =
              (SELECT ifnull(max(run_at, 0) - priority * ?1, -priority) FROM queuectl_job AS job
-              WHERE job.key = queuectl_ready.key)",
+              WHERE job.key = first)",
         [aging],
     )?;
     tx.execute(
@@ -89,12 +103,7 @@ pub(super) fn make_due(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
 
 /// A job waits no more, if it did: it stands in neither line.
 pub(super) fn leave(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
-    tx.execute(
-        "DELETE FROM queuectl_ready WHERE (lane, rank, key) =
-             (SELECT lane, ifnull(max(run_at, 0) - priority * ?2, -priority), key
-              FROM queuectl_job WHERE key = ?1)",
-        (key.0, aging(tx)),
-    )?;
+    leave_run(tx, key)?;
     tx.execute(
         "DELETE FROM queuectl_due WHERE (clock, at, key) =
              (SELECT run_boot IS NOT NULL, ifnull(run_boot, run_at), key
@@ -102,6 +111,30 @@ pub(super) fn leave(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
         [key.0],
     )?;
     group::leave(tx, key)
+}
+
+/// A job leaves the run in which it stands, if it does: what is left of that are two.
+fn leave_run(tx: &Tx<'_>, key: JobKey) -> Result<(), StoreError> {
+    let run = tx
+        .prepare(
+            "SELECT ready.lane, rank, first, last
+             FROM queuectl_job AS job CROSS JOIN queuectl_ready AS ready
+             WHERE key = ?1 AND ready.lane = job.lane
+                 AND rank = ifnull(max(run_at, 0) - priority * ?2, -priority) AND first <= ?1
+             ORDER BY first DESC LIMIT 1",
+        )?
+        .query_row((key.0, aging(tx)), |row| {
+            let (first, last) = (JobKey(row.get(2)?), JobKey(row.get(3)?));
+            Ok(Run { lane: row.get(0)?, rank: row.get(1)?, first, last })
+        })
+        .optional()?;
+    let Some(run) = run.filter(|run| key <= run.last) else { return Ok(()) };
+    tx.execute(
+        "DELETE FROM queuectl_ready WHERE lane = ?1 AND rank = ?2 AND first = ?3",
+        (run.lane, run.rank, run.first.0),
+    )?;
+    make_run_ready(tx, Run { last: JobKey(key.0 - 1), ..run })?;
+    make_run_ready(tx, Run { first: JobKey(key.0 + 1), ..run })
 }
 
 /// Makes ready what has become due, by either clock, and says when the next job becomes due: a thousand
@@ -126,7 +159,7 @@ pub(super) fn promote(tx: &Tx<'_>) -> Result<Option<Duration>, StoreError> {
                 "DELETE FROM queuectl_due WHERE clock = ?1 AND at = ?2 AND key = ?3",
                 (clock, at, key),
             )?;
-            make_ready(tx, JobKey(key), JobKey(key))?;
+            make_ready(tx, JobKey(key))?;
         }
     }
     next_due(tx)

@@ -16,6 +16,7 @@ mod error;
 mod expiry;
 mod gate;
 mod group;
+mod insert;
 mod lane;
 mod lease;
 mod lifelock;
@@ -30,6 +31,7 @@ mod settle;
 mod tick;
 mod transaction;
 mod unique;
+mod waiting;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -515,7 +517,7 @@ mod tests {
         let added = store.enqueue(&[NewJob::new("k", &()).unwrap()]).unwrap();
         store.cancel(&[added[0].id.clone()], "not wanted").unwrap();
         let another = Connection::open(store.path()).unwrap();
-        another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1, 0, NULL)", []).unwrap();
+        another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1, 1, 0, NULL)", []).unwrap();
         let lease = Duration::from_secs(10);
         let workers = store.register(&Registration { workers: 1, lease, log: None }).unwrap();
         let request = ClaimRequest {

@@ -364,7 +364,7 @@ fn finish(
     match waits {
         _ if state.is_terminal() => {}
         true => line::make_due(tx, lease.key)?,
-        false => line::make_ready(tx, lease.key, lease.key)?,
+        false => line::make_ready(tx, lease.key)?,
     }
     if held.expires && !state.is_terminal() {
         expiry::note(tx, lease.key)?;

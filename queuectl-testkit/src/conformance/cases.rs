@@ -10,6 +10,7 @@ macro_rules! conformance_cases {
                 higher_priority_goes_first_then_the_order_of_enqueueing
                 the_order_holds_over_all_queues_and_kinds
                 a_job_that_comes_back_keeps_its_place
+                one_of_many_that_were_added_together_leaves_alone
                 a_delayed_job_takes_its_place_when_it_is_due
                 a_claim_hands_over_what_the_attempt_needs
                 a_claimed_job_is_processing_and_shows_its_holder
@@ -202,6 +203,7 @@ macro_rules! conformance_cases {
                 a_rate_does_not_depend_on_the_wall_clock
                 a_rate_that_is_lifted_lets_all_start
                 waiting_raises_a_priority_where_it_is_asked_for
+                ageing_counts_from_when_each_could_run
                 ageing_holds_for_what_waits_already_and_ends_as_it_began
             }
             races: {

@@ -44,6 +44,21 @@ pub fn a_job_that_comes_back_keeps_its_place(t: &mut Trial) {
     assert_eq!(t.claim_ids(worker, 3), ["first", "second", "third"]);
 }
 
+/// Jobs that were added together stand together, and each of them still leaves by itself.
+pub fn one_of_many_that_were_added_together_leaves_alone(t: &mut Trial) {
+    let names = ["1", "2", "3", "4", "5", "6", "7", "8"].map(|n| format!("job-{n}"));
+    t.add_all(&names.each_ref().map(|name| named(name)));
+    let worker = t.worker();
+    assert_eq!(t.claim_ids(worker, 2), ["job-1", "job-2"]);
+    for gone in ["job-3", "job-5", "job-8"] {
+        t.cancel(&id(gone));
+    }
+    assert_eq!(t.claim_ids(worker, 2), ["job-4", "job-6"]);
+    t.retry(&id("job-5"));
+    assert_eq!(t.claim_ids(worker, 9), ["job-5", "job-7"]);
+    t.claim_none(worker);
+}
+
 /// A job that was due later than others were enqueued still stands where it was enqueued.
 pub fn a_delayed_job_takes_its_place_when_it_is_due(t: &mut Trial) {
     t.add_all(&[named("first").delay(secs(10)), named("second")]);

@@ -372,6 +372,15 @@ pub fn waiting_raises_a_priority_where_it_is_asked_for(t: &mut Trial) {
     assert_eq!(t.claim_ids(t.worker(), 9), ["high", "normal", "low", "late"]);
 }
 
+/// Jobs that were added together have waited for as long as their own times say.
+pub fn ageing_counts_from_when_each_could_run(t: &mut Trial) {
+    let an_hour_ago = t.now();
+    t.advance(secs(3600));
+    t.add_all(&[named("now"), named("since-an-hour").run_at(an_hour_ago), named("now-too")]);
+    t.store().change_setting(Setting::Aging, Some("1m")).unwrap();
+    assert_eq!(t.claim_ids(t.worker(), 9), ["since-an-hour", "now", "now-too"]);
+}
+
 pub fn ageing_holds_for_what_waits_already_and_ends_as_it_began(t: &mut Trial) {
     t.add_all(&[named("old-low").priority(-5), named_of("old-keyed", "k").priority(-5)]);
     t.advance(secs(3600));

@@ -89,6 +89,36 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "claim-takes-the-whole-run",
+        breaks: "what was not claimed still waits",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/claim.rs",
+            "        line::make_run_ready(tx, Run { lane, rank, first: JobKey(to + 1), last: last.until })?;\n",
+            "",
+        )],
+    },
+    Bug {
+        name: "leaving-ends-the-run",
+        breaks: "what stood behind a job that was cancelled still waits",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/line.rs",
+            "    make_run_ready(tx, Run { first: JobKey(key.0 + 1), ..run })\n",
+            "    Ok(())\n",
+        )],
+    },
+    Bug {
+        name: "run-of-two-moments",
+        breaks: "a change of the aging ranks each job by its own run_at",
+        suites: &[&CONFORMANCE],
+        edits: &[(
+            "queuectl-core/src/sqlite/insert.rs",
+            "        self.times.run_at == tx.now && job",
+            "        self.times.due && job",
+        )],
+    },
+    Bug {
         name: "claim-of-what-has-ended",
         breaks: "terminal is final, also if another program has written to the file",
         suites: &[&UNITS],
@@ -110,8 +140,8 @@ pub(super) const BUGS: &[Bug] = &[
             ),
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                "if self.leave.execute((first.lane.lane, first.rank, from, to))? != run.len() {",
-                "if false {",
+                "if self.leave.execute((lane, rank, from, to))? == 0 {",
+                "self.leave.execute((lane, rank, from, to))?;\n        if false {",
             ),
         ],
     },
@@ -157,8 +187,8 @@ pub(super) const BUGS: &[Bug] = &[
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/enqueue.rs",
-                r#"            never_given(tx, *key)?;
+                "queuectl-core/src/sqlite/insert.rs",
+                r#"                never_given(tx, *key)?;
 "#,
                 "",
             ),

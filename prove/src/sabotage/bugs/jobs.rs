@@ -52,7 +52,7 @@ pub(super) fn enqueue_looking(
             ),
             (
                 "queuectl-core/src/sqlite/enqueue.rs",
-                "/// Whether a job takes the next number",
+                "/// What has been added so far.",
                 r#"pub(super) fn living_in(
     connection: &rusqlite::Connection,
     unique_key: &str,
@@ -66,7 +66,7 @@ pub(super) fn enqueue_looking(
     Ok(living.optional()?)
 }
 
-/// Whether a job takes the next number"#,
+/// What has been added so far."#,
             ),
             (
                 "queuectl-core/src/sqlite/migrations/0001_first.sql",
@@ -141,7 +141,7 @@ pub(super) fn enqueue_looking(
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/enqueue.rs",
+                "queuectl-core/src/sqlite/waiting.rs",
                 "                return Err(missing(after.job.clone()));",
                 "                let _ = missing;
                 continue;",
@@ -228,7 +228,7 @@ pub(super) fn enqueue_looking(
         suites: &[&CONFORMANCE],
         edits: &[
             (
-                "queuectl-core/src/sqlite/enqueue.rs",
+                "queuectl-core/src/sqlite/insert.rs",
                 "Some((tx.boot + delay).as_millis())",
                 "None",
             ),
@@ -495,8 +495,8 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                "true if expiry::has_expired(tx, key)? => Expires::Over,",
-                "true if !expiry::has_expired(tx, key).is_ok() => Expires::Over,",
+                "true if expiry::has_expired(tx, JobKey(first))? => Expires::Over,",
+                "true if !expiry::has_expired(tx, JobKey(first)).is_ok() => Expires::Over,",
             ),
         ],
     },

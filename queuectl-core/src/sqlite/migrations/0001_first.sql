@@ -116,17 +116,19 @@ CREATE TABLE queuectl_period (
 -- claimed now, it becomes due later, or a worker holds it. They have a row for what moves, however
 -- many jobs there are that do not, and to claim a job leaves its own row alone.
 
--- What can be claimed now, in the order in which it is claimed. rank is minus the priority, or where
--- waiting raises it, run_at minus the waiting that the priority counts for. grp is the group of a job
--- with a concurrency key.
+-- What can be claimed now, in the order in which it is claimed: runs of jobs with consecutive numbers,
+-- because jobs that were added together are mostly claimed together. rank is minus the priority, or
+-- where waiting raises it, run_at minus the waiting that the priority counts for. A job that can expire
+-- or has a concurrency key, which makes it one of the group grp, is a run by itself.
 CREATE TABLE queuectl_ready (
     lane INTEGER NOT NULL,
     rank INTEGER NOT NULL,
-    key INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
     -- Whether a claim has to look whether it has expired: most never do.
     expires INTEGER NOT NULL,
     grp INTEGER,
-    PRIMARY KEY (lane, rank, key)
+    PRIMARY KEY (lane, rank, first)
 ) STRICT, WITHOUT ROWID;
 
 -- What becomes due later: at run_at by the wall clock (0), or at run_boot by the boot clock (1).
