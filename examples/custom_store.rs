@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
+    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
+    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
+    Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Context, Handlers, Job, JobId, JobKey, Lease, Limit, Name, NewJob, QueueLimits,
-    Schedule, Setting, Settings, SqliteOptions, SqliteStore, State, Store, StoreError, Worker,
-    WorkerKey, WorkerOptions,
+    Attempt, Context, Handlers, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note,
+    QueueLimits, Schedule, Setting, Settings, SqliteOptions, SqliteStore, State, Store, StoreError,
+    Worker, WorkerKey, WorkerOptions,
 };
 
 const JOBS: usize = 200;
@@ -141,8 +142,25 @@ impl<S: Store> Store for Counting<S> {
         self.count("retry").retry(jobs)
     }
 
+    fn retry_with(
+        &self,
+        job: &JobId,
+        payload: &Json,
+        remark: &Remark<'_>,
+    ) -> Result<(), StoreError> {
+        self.count("retry_with").retry_with(job, payload, remark)
+    }
+
     fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError> {
         self.count("purge").purge(jobs)
+    }
+
+    fn sweep(&self, sweep: &Sweep) -> Result<Swept, StoreError> {
+        self.count("sweep").sweep(sweep)
+    }
+
+    fn note(&self, job: &JobId, remark: &Remark<'_>) -> Result<(), StoreError> {
+        self.count("note").note(job, remark)
     }
 
     fn expire(&self) -> Result<u64, StoreError> {
@@ -215,6 +233,14 @@ impl<S: Store> Store for Counting<S> {
 
     fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
         self.count("attempts").attempts(job)
+    }
+
+    fn notes(&self, job: JobKey) -> Result<Vec<Note>, StoreError> {
+        self.count("notes").notes(job)
+    }
+
+    fn failures(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError> {
+        self.count("failures").failures(limit)
     }
 
     fn counts(&self) -> Result<Vec<LaneCounts>, StoreError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 15] = [
+const WRONG: [(&str, &str); 18] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
@@ -122,6 +122,23 @@ const WRONG: [(&str, &str); 15] = [
              (SELECT job, token FROM queuectl_attempt)",
     ),
     (
+        "a job that is dead is not among the dead, or another one is",
+        "SELECT key FROM (
+             SELECT at, job AS key, 1 AS n FROM queuectl_dead
+             UNION ALL SELECT finished_at, key, -1 FROM queuectl_job WHERE state = 5)
+         GROUP BY at, key HAVING sum(n) != 0",
+    ),
+    (
+        "a way to fail has another number of jobs than are dead of it",
+        "SELECT failure FROM (
+             SELECT failure, n FROM queuectl_failure UNION ALL SELECT failure, -1 FROM queuectl_dead)
+         GROUP BY failure HAVING sum(n) != 0",
+    ),
+    (
+        "a note is about no job",
+        "SELECT 1 FROM queuectl_note WHERE job NOT IN (SELECT key FROM queuectl_job)",
+    ),
+    (
         "a job is in no lane, or a lane in no queue",
         "SELECT 1 FROM queuectl_job WHERE lane NOT IN (SELECT lane FROM queuectl_lane)
          UNION ALL
@@ -194,8 +211,8 @@ fn meaning(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use queuectl_core::store::{ClaimRequest, Queues, Registration, Store};
-    use queuectl_core::{Name, NewJob, SqliteOptions, SqliteStore};
+    use queuectl_core::store::{ClaimRequest, Queues, Registration, Settlement, Store, Verdict};
+    use queuectl_core::{Name, NewJob, SqliteOptions, SqliteStore, Timestamp};
 
     use super::*;
 
@@ -227,6 +244,11 @@ mod tests {
             "UPDATE queuectl_lane SET queue = 99",
             "INSERT INTO queuectl_attempt VALUES (1, 9, 1, 1, 1, 1, 'failed', NULL, NULL, NULL)",
             "UPDATE queuectl_job SET lane = 99",
+            "UPDATE queuectl_dead SET at = 7",
+            "DELETE FROM queuectl_dead",
+            "UPDATE queuectl_failure SET n = 2",
+            "DELETE FROM queuectl_failure",
+            "INSERT INTO queuectl_note VALUES (99, 1, 1, NULL, 'text', NULL)",
         ];
         for planted in plant {
             let folder = tempfile::tempdir().unwrap();
@@ -251,7 +273,7 @@ mod tests {
         assert!(examine(&path).iter().any(|wrong| wrong.starts_with(CORRUPT)));
     }
 
-    /// One job that runs, one that waits and one that waits for that.
+    /// One job that runs, one that waits, one that waits for that, and one that is dead.
     fn store_with_work(path: &Path) -> SqliteStore {
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };
         let store = SqliteStore::open(path, options).unwrap();
@@ -268,6 +290,11 @@ mod tests {
             kinds: &[Name::new("k").unwrap()],
         };
         assert_eq!(store.exchange(&[], Some(&claim)).unwrap().claimed.len(), 1);
+        store.enqueue(&[NewJob::new("k", &3).unwrap().priority(1)]).unwrap();
+        let lease = store.exchange(&[], Some(&claim)).unwrap().claimed[0].lease;
+        let (verdict, started_at) = (Verdict::Die, Timestamp::from_millis(0));
+        let died = Settlement { lease, verdict, started_at, report: None, leftovers: false };
+        assert_eq!(store.exchange(&[died], None).unwrap().refused, []);
         store
     }
 }

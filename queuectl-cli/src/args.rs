@@ -123,7 +123,7 @@ Examples:
     /// Look after the dead letter queue: jobs that failed for good
     #[command(after_help = "\
 Examples:
-  queuectl dlq list
+  queuectl dlq groups
   queuectl dlq show q1
   queuectl dlq retry q1")]
     #[command(subcommand)]
@@ -510,9 +510,24 @@ pub(crate) enum Dlq {
     #[command(after_help = "\
 Examples:
   queuectl dlq list
-  queuectl dlq list --queue mail --limit 10")]
+  queuectl dlq list --queue mail --limit 10
+  queuectl dlq list --like q1         all that failed in the same way")]
     #[command(visible_alias = "ls")]
-    List(Filter),
+    List(DlqList),
+    /// Show in which ways jobs have failed, and how many in each
+    #[command(after_help = "\
+Two jobs have failed in the same way if they are of one kind, ended by the same
+cause, exit code or signal, and said the same but for numbers, ids, addresses,
+paths and times. What a command said is the last line of its error output.
+
+Examples:
+  queuectl dlq groups
+  queuectl dlq groups --limit 0       all of them")]
+    Groups {
+        /// At most so many, those with the most jobs first; 0 for all
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
     /// Run dead jobs again now, with their attempts counted from zero
     Retry(DlqRetry),
     /// Show a dead job with every attempt
@@ -524,8 +539,29 @@ Examples:
         #[arg(value_name = "ID")]
         id: String,
     },
+    /// Note something about a dead job: it is shown with the job as long as that is kept
+    #[command(after_help = "\
+Examples:
+  queuectl dlq note q1 'the customer has been told'")]
+    Note {
+        /// The job
+        #[arg(value_name = "ID")]
+        id: String,
+        /// What
+        #[arg(value_name = "TEXT")]
+        text: String,
+    },
     /// Delete dead jobs for good
     Purge(DlqPurge),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DlqList {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Those that failed in the same way as this one
+    #[arg(long, value_name = "ID")]
+    pub(crate) like: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -533,7 +569,8 @@ Examples:
 Examples:
   queuectl dlq retry q1
   queuectl dlq retry --like q1        all that failed in the same way
-  queuectl dlq retry --all")]
+  queuectl dlq retry --all --rate 10/s
+  queuectl dlq retry q1 --payload '{\"to\":\"ada@example.org\"}' --note 'a typo'")]
 pub(crate) struct DlqRetry {
     /// The jobs
     #[arg(value_name = "ID", required_unless_present_any = ["all", "like"])]
@@ -541,23 +578,41 @@ pub(crate) struct DlqRetry {
     /// Every dead job
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
-    /// The dead jobs of the same kind whose last error differs from this job's in numbers alone
+    /// The dead jobs that failed in the same way as this one: see `dlq groups --help`
     #[arg(long, value_name = "ID", conflicts_with_all = ["ids", "all"])]
     pub(crate) like: Option<String>,
+    /// With --all or --like: one after the other, so many in a period, like 10/s or 100/1m. The jobs are
+    /// given times to run at; the command does not wait for them
+    #[arg(long, value_name = "RATE", conflicts_with = "ids")]
+    pub(crate) rate: Option<String>,
+    /// With this payload, JSON, or - for stdin; the old one is kept, and shown with the job
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true, conflicts_with_all = ["all", "like"])]
+    pub(crate) payload: Option<String>,
+    /// Why the payload is another one, to be shown with the old one
+    #[arg(long, value_name = "TEXT", requires = "payload")]
+    pub(crate) note: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   queuectl dlq purge q1
+  queuectl dlq purge --like q1        all that failed in the same way
+  queuectl dlq purge --older-than 30days
   queuectl dlq purge --all")]
 pub(crate) struct DlqPurge {
     /// The jobs
-    #[arg(value_name = "ID", required_unless_present = "all")]
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "like", "older_than"])]
     pub(crate) ids: Vec<String>,
     /// Every dead job
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
+    /// The dead jobs that failed in the same way as this one: see `dlq groups --help`
+    #[arg(long, value_name = "ID", conflicts_with_all = ["ids", "all"])]
+    pub(crate) like: Option<String>,
+    /// Only those that died longer ago than this
+    #[arg(long, value_name = "DURATION", conflicts_with = "ids", allow_negative_numbers = true)]
+    pub(crate) older_than: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -933,6 +988,9 @@ mod tests {
             &["dlq", "retry", "q1"],
             &["dlq", "retry", "--all"],
             &["dlq", "retry", "--like", "q1"],
+            &["dlq", "retry", "--like", "q1", "--rate", "10/s"],
+            &["dlq", "retry", "q1", "--payload", "-1", "--note", "why"],
+            &["dlq", "purge", "--older-than", "30days", "--like", "q1"],
             &["status", "--json"],
             &["--json", "status"],
         ] {
@@ -956,6 +1014,7 @@ mod tests {
             &["list", "--limit", "-5"],
             &["list", "--after", "-5"],
             &["logs", "q1", "--attempt", "-5"],
+            &["dlq", "purge", "--older-than", "-5"],
         ] {
             let words = ["queuectl"].iter().chain(line);
             if let Err(error) = Args::try_parse_from(words) {

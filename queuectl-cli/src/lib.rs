@@ -16,6 +16,7 @@ mod process;
 mod session;
 mod signals;
 mod store_path;
+mod who;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,23 @@ pub const NAME_LEN_MAX: usize = 64;
 /// own limit that no chosen id can use up the numbers that follow it.
 pub const CHOSEN_KEY_MAX: i64 = 999_999_999_999_999;
 
+/// What all dead jobs that failed in one way have in common, and no others: see
+/// [`Failure`](crate::Failure). Shown as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub i64);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{:016x}", self.0))
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The store's own number of a job. Grows with each enqueue and is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobKey(pub i64);

@@ -11,7 +11,9 @@ use serde_json::value::RawValue;
 use crate::backoff::BackoffPolicy;
 use crate::clock::Timestamp;
 use crate::dependency::{After, Condition, Needs, Otherwise};
-use crate::id::{CHOSEN_KEY_MAX, InvalidName, JobId, JobKey, Lease, Name, Token, WorkerKey};
+use crate::id::{
+    CHOSEN_KEY_MAX, Fingerprint, InvalidName, JobId, JobKey, Lease, Name, Token, WorkerKey,
+};
 use crate::state::State;
 
 /// The queue of a job whose enqueuer names none.
@@ -731,10 +733,25 @@ pub struct Job {
     pub cancel_reason: Option<String>,
     /// The error of its newest failed attempt.
     pub last_error: Option<String>,
+    /// In which way it failed, while it is dead.
+    pub failure: Option<Fingerprint>,
     /// What the handler returned.
     pub result: Option<Json>,
     /// What the handler last said of its progress.
     pub progress: Option<Json>,
+}
+
+/// What somebody has noted about a job. It stays as long as the job does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// When.
+    pub at: Timestamp,
+    /// Who, if it is known.
+    pub by: Option<String>,
+    /// What.
+    pub text: String,
+    /// The job's payload until then, if the note is about another one that it was given.
+    pub payload: Option<Json>,
 }
 
 #[cfg(test)]

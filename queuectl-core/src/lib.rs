@@ -82,6 +82,7 @@
 //! - [`Worker`], [`WorkerOptions`], [`Stopper`]: running jobs, and stopping.
 //! - [`Store`]: everything else that can be done to jobs, and the contract behind it.
 //!   [`SqliteStore`] is the one that keeps it in a file.
+//! - [`Failure`], [`store::Sweep`]: how dead jobs have failed, and doing something to many of them.
 //! - [`shell`]: jobs that are commands.
 //! - `examples/`: whole programs. `docs/`: the life of a job, the file and its transactions,
 //!   operation. `ARCHITECTURE.md`: how the code hangs together.
@@ -91,6 +92,7 @@ pub mod backoff;
 mod chain;
 mod clock;
 mod dependency;
+pub mod failure;
 mod handler;
 mod id;
 mod job;
@@ -109,15 +111,17 @@ pub use backoff::{BackoffPolicy, Curve, InvalidBackoff};
 pub use chain::Chain;
 pub use clock::{BootId, BootTime, Clock, InvalidTimestamp, ManualClock, SystemClock, Timestamp};
 pub use dependency::{After, Condition, Needs, Otherwise, Outlook, UnknownWord};
+pub use failure::Failure;
 pub use handler::{
     Context, Finished, Handler, Handlers, Outcome, ProgressSink, StopCause, StopSignal,
 };
 pub use id::{
-    CHOSEN_KEY_MAX, InvalidName, JobId, JobKey, Lease, NAME_LEN_MAX, Name, Token, WorkerKey,
+    CHOSEN_KEY_MAX, Fingerprint, InvalidName, JobId, JobKey, Lease, NAME_LEN_MAX, Name, Token,
+    WorkerKey,
 };
 pub use job::{
     BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, Expiry, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob,
-    OnConflict, Start, UniqueScope,
+    Note, OnConflict, Start, UniqueScope,
 };
 pub use limits::{InvalidRate, Limit, QueueLimits, Rate};
 pub use schedule::{InvalidCron, InvalidSchedule, Missed, Overlap, Schedule, Spec};

@@ -15,9 +15,10 @@ use crate::attempt::{Attempt, Report};
 use crate::clock::Timestamp;
 #[cfg(doc)]
 use crate::dependency::{Condition, Needs, Otherwise, Outlook};
-use crate::id::{CHOSEN_KEY_MAX, JobId, JobKey, Lease, Name, Token, WorkerKey};
-use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob};
-use crate::limits::{Limit, QueueLimits};
+use crate::failure::Failure;
+use crate::id::{CHOSEN_KEY_MAX, Fingerprint, JobId, JobKey, Lease, Name, Token, WorkerKey};
+use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob, Note};
+use crate::limits::{Limit, QueueLimits, Rate};
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::state::{RefusedTransition, State};
@@ -207,6 +208,19 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// job is in a terminal state and another holds its idempotency key by now.
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError>;
 
+    /// Runs a job again as [`retry`](Store::retry) does, with another payload. The old one is kept in a
+    /// [`Note`] with the remark, which may be empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`retry`](Store::retry).
+    fn retry_with(
+        &self,
+        job: &JobId,
+        payload: &Json,
+        remark: &Remark<'_>,
+    ) -> Result<(), StoreError>;
+
     /// Deletes jobs in terminal states with their history, all or none. A job that is blocked by one
     /// of them would wait for ever; it is cancelled, for a reason that names the deleted job, unless any
     /// one of its parents is enough and another is left. A job that is named twice is meant once.
@@ -215,6 +229,20 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// [`StoreError::NotFound`], or [`StoreError::StillLives`] if a job is not in a terminal state.
     fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError>;
+
+    /// Retries or purges dead jobs, as [`retry`](Store::retry) and [`purge`](Store::purge) do: those that a
+    /// [`Sweep`] is about, in the order in which they died. Short: one call comes to a bounded number of
+    /// jobs, and says how to go on. What dies after the first call is not among them, unless the wall clock
+    /// was set back. At a [rate](Sweep::rate), each job waits for its turn, as by a delay. A job that cannot
+    /// run again because another holds its unique key is passed over.
+    fn sweep(&self, sweep: &Sweep) -> Result<Swept, StoreError>;
+
+    /// Notes something about a job, in whatever state it is. Notes are kept until the job is deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`].
+    fn note(&self, job: &JobId, remark: &Remark<'_>) -> Result<(), StoreError>;
 
     /// Deletes some of the jobs that have outlived the store's retention settings, as
     /// [`purge`](Store::purge) does; says how many.
@@ -328,6 +356,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// output: also those that were given back, those that succeeded and had nothing to say, and the
     /// one that runs. None if there is no such job.
     fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError>;
+
+    /// What was noted about a job, oldest first. None if there is no such job.
+    fn notes(&self, job: JobKey) -> Result<Vec<Note>, StoreError>;
+
+    /// In which ways the dead jobs have failed, at most so many, those with the most jobs first. Kept, not
+    /// counted: the cost grows with the number of ways, not of jobs.
+    fn failures(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError>;
 
     /// How many jobs each queue and kind has in each state. Kept, not counted: the cost does not grow
     /// with the number of jobs.
@@ -548,6 +583,153 @@ pub enum Cancelled {
     Requested,
 }
 
+/// What somebody says of a job, and who.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Remark<'a> {
+    /// What.
+    pub text: &'a str,
+    /// Who, in words of the caller: a store takes them as they are.
+    pub by: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Remark<'a> {
+    /// By nobody in particular.
+    fn from(text: &'a str) -> Self {
+        Remark { text, by: None }
+    }
+}
+
+/// The dead jobs that failed in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureGroup {
+    /// In which way.
+    pub failure: Failure,
+    /// How many they are.
+    pub count: u64,
+    /// When the first of those that are there died.
+    pub oldest_at: Timestamp,
+    /// When the newest did.
+    pub newest_at: Timestamp,
+    /// The one that died last: its record says more than the group's.
+    pub exemplar: JobId,
+}
+
+/// Which dead jobs [`Store::sweep`] comes to, and what it does to them.
+///
+/// ```
+/// use queuectl_core::store::Sweep;
+/// # use queuectl_core::{SqliteOptions, SqliteStore, Store};
+/// # let folder = tempfile::tempdir()?;
+/// # let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+/// # let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+///
+/// // The service is back. All that failed as the most have runs again, ten a second.
+/// if let Some(most) = store.failures(1)?.first() {
+///     let sweep = Sweep::retry().alike(most.failure.fingerprint()).rate("10/s".parse()?);
+///     let swept = sweep.run(&store)?;
+///     println!("{} jobs run again", swept.done);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep {
+    /// What is done.
+    pub remedy: Remedy,
+    /// To those that failed in this way; `None` is in any.
+    pub alike: Option<Fingerprint>,
+    /// To those that had died by then; `None` is by the first call.
+    pub until: Option<Timestamp>,
+    /// To those that come after this one, by when they died and by number: where the last call ended.
+    pub from: Option<(Timestamp, JobKey)>,
+    /// How many jobs the calls before have seen to: the turns that they have taken of a rate.
+    pub turns: u64,
+}
+
+/// What a [`Sweep`] does to dead jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// They run again: now, or so many in a period.
+    Retry(Option<Rate>),
+    /// They are deleted.
+    Purge,
+}
+
+/// What [`Store::sweep`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// To how many jobs it was done.
+    pub done: u64,
+    /// How many were passed over.
+    pub kept: u64,
+    /// How to go on; `None` if there is nothing left to do.
+    pub next: Option<Sweep>,
+}
+
+impl Sweep {
+    /// All dead jobs run again.
+    pub fn retry() -> Self {
+        Sweep::of(Remedy::Retry(None))
+    }
+
+    /// All dead jobs are deleted.
+    pub fn purge() -> Self {
+        Sweep::of(Remedy::Purge)
+    }
+
+    fn of(remedy: Remedy) -> Self {
+        Sweep { remedy, alike: None, until: None, from: None, turns: 0 }
+    }
+
+    /// Only those that failed in this way.
+    #[must_use]
+    pub fn alike(mut self, failure: Fingerprint) -> Self {
+        self.alike = Some(failure);
+        self
+    }
+
+    /// Only those that had died by then.
+    #[must_use]
+    pub fn until(mut self, moment: Timestamp) -> Self {
+        self.until = Some(moment);
+        self
+    }
+
+    /// Those that run again do so one after the other, as many in each period as this says, so that a
+    /// service that has just come back is not flooded. Nobody has to wait for that. Deletes nothing more
+    /// slowly.
+    #[must_use]
+    pub fn rate(mut self, rate: Rate) -> Self {
+        if let Remedy::Retry(at) = &mut self.remedy {
+            *at = Some(rate);
+        }
+        self
+    }
+
+    /// How long the `n`th of the jobs that a call retries waits, from 0 on.
+    pub fn wait(&self, n: u64) -> Duration {
+        let Remedy::Retry(Some(rate)) = self.remedy else {
+            return Duration::ZERO;
+        };
+        let turn = u128::from(self.turns + n);
+        let millis = turn * rate.period().as_millis() / u128::from(rate.starts().get());
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    /// Calls [`Store::sweep`] until nothing is left to do; gives how many jobs there were in all.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store. What was done before stays done, and another sweep does the rest.
+    pub fn run(self, store: &dyn Store) -> Result<Swept, StoreError> {
+        let mut all = Swept { next: Some(self), ..Swept::default() };
+        while let Some(sweep) = all.next.take() {
+            let Swept { done, kept, next } = store.sweep(&sweep)?;
+            all = Swept { done: all.done + done, kept: all.kept + kept, next };
+        }
+        Ok(all)
+    }
+}
+
 /// Which jobs [`Store::jobs`] is to give, and in which order. The default is every job, newest
 /// first, at most 100.
 #[derive(Debug, Clone, PartialEq)]
@@ -560,6 +742,8 @@ pub struct JobQuery {
     pub kind: Option<Name>,
     /// With this label.
     pub tag: Option<Name>,
+    /// Dead, and failed in this way.
+    pub failure: Option<Fingerprint>,
     /// Created before this moment.
     pub created_before: Option<Timestamp>,
     /// Created at or after this moment.
@@ -582,6 +766,7 @@ impl Default for JobQuery {
             queue: None,
             kind: None,
             tag: None,
+            failure: None,
             created_before: None,
             created_after: None,
             sort: Sort::Created,

@@ -12,16 +12,22 @@ use std::path::{Path, PathBuf};
 /// The modules of the crate by level, lowest first. A module is a file, or a folder with all its files.
 const LEVELS: [&[&str]; 5] = [
     &["state", "clock", "backoff", "random", "id", "settings"],
-    &["attempt", "dependency", "job", "limits", "schedule"],
+    &["attempt", "dependency", "failure", "job", "limits", "schedule"],
     &["store", "handler", "chain"],
     &["sqlite", "shell"],
     &["worker"],
 ];
 
-/// Who may import whom on the same level: the settings hold a backoff, a job names what it waits for, a
-/// schedule holds the job that it makes, and a handler fails with the error type of the store.
-const WITHIN: [(&str, &str); 4] =
-    [("settings", "backoff"), ("job", "dependency"), ("schedule", "job"), ("handler", "store")];
+/// Who may import whom on the same level: the settings hold a backoff, a failure is what an attempt reports,
+/// a job names what it waits for, a schedule holds the job that it makes, and a handler fails with the error
+/// type of the store.
+const WITHIN: [(&str, &str); 5] = [
+    ("settings", "backoff"),
+    ("failure", "attempt"),
+    ("job", "dependency"),
+    ("schedule", "job"),
+    ("handler", "store"),
+];
 
 /// What implements the traits of the level below: only the crate's root names it, so that its users can.
 const BEHIND_TRAITS: [&str; 2] = ["sqlite", "shell"];

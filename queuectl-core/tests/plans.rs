@@ -10,9 +10,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-/// Tables with a row for each queue, kind, worker, schedule or setting, not for each job.
-const SMALL: [&str; 9] = [
+/// Tables with a row for each queue, kind, worker, schedule, setting or way to fail, not for each job.
+const SMALL: [&str; 10] = [
     "queuectl_count",
+    "queuectl_failure",
     "queuectl_lane",
     "queuectl_leftover",
     "queuectl_meta",
@@ -51,7 +52,8 @@ fn check(store: &Connection, statements: &[String], when: &str) {
         for step in plan(store, sql) {
             let scans = step.strip_prefix("SCAN ").is_some_and(|what| {
                 let table = what.split(' ').next().unwrap_or_default();
-                let named = table.starts_with("queuectl_") || table == "lease" || table == "job";
+                let named =
+                    table.starts_with("queuectl_") || ["dead", "job", "lease"].contains(&table);
                 named && !SMALL.contains(&table)
             });
             let sorts = step.starts_with("USE TEMP B-TREE") && sql.contains("queuectl_job");

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
+    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
+    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
+    Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Lease, Limit, Name, NewJob, QueueLimits, Schedule, Setting,
-    Settings, Store, StoreError, WorkerKey,
+    Attempt, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, QueueLimits, Schedule,
+    Setting, Settings, Store, StoreError, WorkerKey,
 };
 
 /// What is done with the calls by which workers hold jobs. By itself: they are made on the store behind.
@@ -137,7 +138,10 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn progress(notes: &[Progress]) -> Vec<Lease>;
         fn cancel(jobs: &[JobId], reason: &str) -> Vec<Cancelled>;
         fn retry(jobs: &[JobId]) -> ();
+        fn retry_with(job: &JobId, payload: &Json, remark: &Remark<'_>) -> ();
         fn purge(jobs: &[JobId]) -> ();
+        fn sweep(sweep: &Sweep) -> Swept;
+        fn note(job: &JobId, remark: &Remark<'_>) -> ();
         fn prune() -> u64;
         fn expire() -> u64;
         fn pause(queue: &Name, paused: bool) -> ();
@@ -155,6 +159,8 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn job(id: &JobId) -> Option<Job>;
         fn jobs(query: &JobQuery) -> Vec<Job>;
         fn attempts(job: JobKey) -> Vec<Attempt>;
+        fn notes(job: JobKey) -> Vec<Note>;
+        fn failures(limit: usize) -> Vec<FailureGroup>;
         fn counts() -> Vec<LaneCounts>;
         fn queues() -> Vec<QueueInfo>;
         fn workers() -> Vec<WorkerInfo>;

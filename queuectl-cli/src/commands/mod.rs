@@ -76,9 +76,9 @@ fn names(what: &str, texts: &[String]) -> Result<Vec<Name>, CliError> {
 }
 
 /// `1 job`, `2 jobs`.
-fn count(number: usize, one: &str) -> String {
-    match number {
-        1 => format!("1 {one}"),
+fn count(number: impl std::fmt::Display, one: &str) -> String {
+    match number.to_string().as_str() {
+        "1" => format!("1 {one}"),
         _ => format!("{number} {one}s"),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use queuectl_core::shell::{SHELL_KIND, ShellJob};
 use queuectl_core::store::{Store, StoreError};
 use queuectl_core::{
-    After, Attempt, Captured, Cause, Condition, Job, JobId, Needs, Otherwise, Report, State,
+    After, Attempt, Captured, Cause, Condition, Job, JobId, Needs, Note, Otherwise, Report, State,
     Timestamp,
 };
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Paint;
 use crate::output::display::{line, text};
-use crate::output::json::{AttemptView, JobView, SchemaVersion, what};
+use crate::output::json::{AttemptView, JobView, NoteView, SchemaVersion, what};
 use crate::output::time::{duration, local, relative};
 use crate::session::Session;
 
@@ -26,6 +26,7 @@ struct Document {
     schema_version: SchemaVersion,
     job: JobView,
     attempts: Vec<AttemptView>,
+    notes: Vec<NoteView>,
 }
 
 /// The job, or the error that there is none.
@@ -37,17 +38,23 @@ pub(crate) fn run(session: &Session, id: &JobId) -> Result<Exit, CliError> {
     let store = session.store_path()?.open()?;
     let job = job(&store, id)?;
     let attempts = store.attempts(job.key)?;
+    let notes = store.notes(job.key)?;
     if session.ui.json {
         session.ui.document(&Document {
             schema_version: SchemaVersion,
             job: (&job).into(),
             attempts: attempts.iter().map(AttemptView::from).collect(),
+            notes: notes.iter().map(NoteView::from).collect(),
         })?;
         return Ok(Exit::DONE);
     }
     let now = session.now();
     let parents = parents(&store, &job)?;
     let mut page = record(&job, &parents, now, session.ui.colour);
+    for note in &notes {
+        page.push('\n');
+        page.push_str(&note_text(note, now));
+    }
     for attempt in &attempts {
         page.push('\n');
         page.push_str(&attempt_text(attempt, now, session.ui.colour));
@@ -170,6 +177,21 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
     };
     field("progress", json(&job.progress));
     field("result", json(&job.result));
+    page
+}
+
+fn note_text(note: &Note, now: Timestamp) -> String {
+    let mut page = format!("note, {} ({})", local(note.at), relative(note.at, now));
+    if let Some(by) = &note.by {
+        let _ = write!(page, " by {}", line(by));
+    }
+    page.push('\n');
+    for note_line in text(note.text.trim_end()).to_string().lines() {
+        let _ = writeln!(page, "  {note_line}");
+    }
+    if let Some(payload) = &note.payload {
+        let _ = writeln!(page, "  until then the payload was {}", line(payload.as_str()));
+    }
     page
 }
 

@@ -7,8 +7,8 @@ use queuectl_core::schedule::{ScheduleInfo, TickOutcome, TickRecord};
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
 use queuectl_core::store::{StopMode, WorkerInfo};
 use queuectl_core::{
-    After, Attempt, Captured, Cause, Condition, Job, Json, Missed, Name, Needs, NewJob, Otherwise,
-    Overlap, Schedule, Spec, State, Timestamp,
+    After, Attempt, Captured, Cause, Condition, Fingerprint, Job, Json, Missed, Name, Needs,
+    NewJob, Note, Otherwise, Overlap, Schedule, Spec, State, Timestamp,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -62,6 +62,7 @@ pub(crate) struct JobView {
     otherwise: Option<Otherwise>,
     cancel_reason: Option<String>,
     last_error: Option<String>,
+    failure: Option<Fingerprint>,
     result: Option<Box<RawValue>>,
     progress: Option<Box<RawValue>>,
 }
@@ -104,6 +105,7 @@ impl From<&Job> for JobView {
             otherwise: (job.state == State::Blocked).then_some(job.otherwise),
             cancel_reason: job.cancel_reason.clone(),
             last_error: job.last_error.clone(),
+            failure: job.failure,
             result: job.result.as_ref().map(raw),
             progress: job.progress.as_ref().map(raw),
         }
@@ -120,6 +122,27 @@ struct AfterView {
 impl From<&After> for AfterView {
     fn from(after: &After) -> Self {
         AfterView { job: after.job.to_string(), on: after.on }
+    }
+}
+
+/// What was noted about a job.
+#[derive(Debug, Serialize)]
+pub(crate) struct NoteView {
+    at: Timestamp,
+    by: Option<String>,
+    text: String,
+    /// The job's payload until then, if the note is about another one.
+    payload: Option<Box<RawValue>>,
+}
+
+impl From<&Note> for NoteView {
+    fn from(note: &Note) -> Self {
+        NoteView {
+            at: note.at,
+            by: note.by.clone(),
+            text: note.text.clone(),
+            payload: note.payload.as_ref().map(raw),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::support::{Place, fields};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 33] = [
+const JOB_FIELDS: [&str; 34] = [
     "after",
     "argv",
     "attempts",
@@ -15,6 +15,7 @@ const JOB_FIELDS: [&str; 33] = [
     "concurrency_key",
     "created_at",
     "expires_at",
+    "failure",
     "finished_at",
     "id",
     "kind",
@@ -50,7 +51,7 @@ fn the_documents_keep_their_shape() {
     assert_eq!(fields(&listed), ["jobs", "more", "schema_version"]);
     assert_eq!(fields(&listed["jobs"][0]), JOB_FIELDS);
     let shown = place.json(&["show", "a"]);
-    assert_eq!(fields(&shown), ["attempts", "job", "schema_version"]);
+    assert_eq!(fields(&shown), ["attempts", "job", "notes", "schema_version"]);
     let attempt = &shown["attempts"][0];
     assert_eq!(attempt["number"], 1);
     assert_eq!(attempt["cause"], "exited");
@@ -109,6 +110,7 @@ fn an_empty_answer_says_what_to_type_next() {
         (&["status"], "queuectl enqueue"),
         (&["worker", "list"], "queuectl worker start"),
         (&["dlq", "list"], "is empty"),
+        (&["dlq", "groups"], "is empty"),
     ] {
         let said = place.run(args);
         assert_eq!(said.code, 0);
@@ -130,6 +132,8 @@ fn nothing_that_a_job_says_reaches_the_terminal_as_a_control() {
         &["show", "evil"],
         &["show", "evil", "--json"],
         &["dlq", "list"],
+        &["dlq", "groups"],
+        &["dlq", "groups", "--json"],
         &["logs", "evil"],
         &["logs", "evil", "--json"],
         &["run", "-r", "0", evil],

@@ -1,6 +1,7 @@
 //! The program as its users know it: every test runs the real binary on a store of its own.
 
 mod config;
+mod dead;
 mod endings;
 mod enqueue;
 mod looking;

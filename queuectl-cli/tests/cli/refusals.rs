@@ -63,6 +63,13 @@ fn a_bad_request_changes_nothing() {
         (&["dlq", "retry", "there"], 4, "not in the dead letter queue"),
         (&["dlq", "retry", "missing"], 3, "no job missing"),
         (&["dlq", "retry"], 2, "required"),
+        (&["dlq", "retry", "--like", "there"], 4, "not in the dead letter queue"),
+        (&["dlq", "retry", "--all", "--rate", "0/s"], 2, "not a rate"),
+        (&["dlq", "retry", "there", "--rate", "1/s"], 2, "cannot be used"),
+        (&["dlq", "retry", "there", "--payload", "1"], 4, "not in the dead letter queue"),
+        (&["dlq", "retry", "--all", "--payload", "1"], 2, "cannot be used"),
+        (&["dlq", "note", "there", "why"], 4, "not in the dead letter queue"),
+        (&["dlq", "purge", "--older-than", "soon"], 2, "neither a duration"),
         (&["dlq", "show", "there"], 4, "not in the dead letter queue"),
         (&["dlq", "purge", "there"], 4, "not in the dead letter queue"),
         (&["worker", "stop", "4194304"], 3, "no worker runs as process 4194304"),
@@ -201,4 +208,19 @@ fn terms_that_mean_nothing_are_refused() {
         let answer = place.run(&["enqueue", &format!(r#"{{"command":"x","after":{after}}}"#)]);
         assert!(answer.code == 2 && answer.err.contains(said), "{answer:?}");
     }
+}
+
+#[test]
+fn a_payload_that_its_handler_cannot_take_is_refused() {
+    let place = Place::new();
+    place.ok(&["enqueue", "a", "exit 3", "-r", "0"]);
+    place.ok(&["worker", "start", "--drain"]);
+    for (payload, words) in [("{", "--payload"), ("7", "not a shell job"), ("", "--payload")] {
+        let said = place.run(&["dlq", "retry", "a", "--payload", payload]);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains(words), "{said:?}");
+    }
+    assert_eq!(place.run(&["dlq", "retry", "a", "a", "b", "--payload", "7"]).code, 3);
+    assert_eq!(place.state("a"), "dead");
+    assert_eq!(place.json(&["show", "a"])["notes"], serde_json::json!([]));
 }

@@ -1,21 +1,25 @@
 //! What operators do to jobs, queues and settings.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use rusqlite::params;
 
+use super::dead;
 use super::dependents;
 use super::enqueue::find;
 use super::expiry;
 use super::line;
+use super::note;
 use super::row;
 use super::settle;
 use super::transaction::Tx;
 use super::unique;
 use crate::id::{JobId, JobKey, Lease, Name};
+use crate::job::Json;
 use crate::settings::{Setting, Settings};
 use crate::state::{Event, RefusedTransition, State, transition};
-use crate::store::{Cancelled, Progress, StoreError};
+use crate::store::{Cancelled, Progress, Remark, StoreError};
 
 /// How many jobs one prune looks at.
 const PRUNE_WINDOW: i64 = 2_000;
@@ -70,18 +74,45 @@ fn cancel_one(
 }
 
 pub(super) fn retry(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
-    distinct(jobs).try_for_each(|id| retry_one(tx, id))
+    distinct(jobs).try_for_each(|id| {
+        let (key, state) = found(tx, id)?;
+        again(tx, id, key, state, Duration::ZERO)
+    })
 }
 
-fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
+pub(super) fn retry_with(
+    tx: &mut Tx<'_>,
+    id: &JobId,
+    payload: &Json,
+    remark: &Remark<'_>,
+) -> Result<(), StoreError> {
     let (key, state) = found(tx, id)?;
+    again(tx, id, key, state, Duration::ZERO)?;
+    note::replace_payload(tx, key, payload, remark)
+}
+
+pub(super) fn note(tx: &Tx<'_>, id: &JobId, remark: &Remark<'_>) -> Result<(), StoreError> {
+    let (key, _) = found(tx, id)?;
+    note::add(tx, key, remark)
+}
+
+/// Runs a job again that is in this state, after a delay.
+pub(super) fn again(
+    tx: &mut Tx<'_>,
+    id: &JobId,
+    key: JobKey,
+    state: State,
+    delay: Duration,
+) -> Result<(), StoreError> {
     let next = transition(state, Event::Retry).map_err(|refused| wrong_state(id, refused))?;
     hold_unique_key(tx, id, key, state)?;
     if state.is_terminal() {
         dependents::lives_again(tx, key)?;
     }
-    if state == State::Completed {
-        keep_success(tx, key)?;
+    match state {
+        State::Completed => keep_success(tx, key)?,
+        State::Dead => dead::leave(tx, key)?,
+        _ => {}
     }
     // What was cancelled while it waited for others waits no more: an operator has said "now".
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
@@ -90,17 +121,27 @@ fn retry_one(tx: &mut Tx<'_>, id: &JobId) -> Result<(), StoreError> {
     let lane = tx
         .prepare(
             "UPDATE queuectl_job
-             SET state = ?2, run_boot = NULL, run_at = ?3, expires_at = NULL, expires_boot = NULL,
+             SET state = ?2, run_boot = ?5, run_at = ?6, expires_at = NULL, expires_boot = NULL,
                  attempts = iif(?4, 0, attempts), finished_at = NULL, cancel_reason = NULL,
                  result = NULL, progress = iif(?4, NULL, progress), blockers = 0,
                  updated_at = ?3
              WHERE key = ?1 RETURNING lane",
         )?
         .query_row(
-            params![key.0, row::code(next), tx.now.as_millis(), state.is_terminal()],
+            params![
+                key.0,
+                row::code(next),
+                tx.now.as_millis(),
+                state.is_terminal(),
+                (!delay.is_zero()).then(|| (tx.boot + delay).as_millis()),
+                (tx.now + delay).as_millis(),
+            ],
             |row| row.get(0),
         )?;
-    line::make_ready(tx, key)?;
+    match delay.is_zero() {
+        true => line::make_ready(tx, key)?,
+        false => line::make_due(tx, key)?,
+    }
     tx.moved(lane, state, next);
     Ok(())
 }
@@ -147,7 +188,16 @@ pub(super) fn purge(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
 }
 
 /// Deletes a job and everything that was recorded of it.
-fn delete(tx: &mut Tx<'_>, key: JobKey, id: &JobId, state: State) -> Result<(), StoreError> {
+pub(super) fn delete(
+    tx: &mut Tx<'_>,
+    key: JobKey,
+    id: &JobId,
+    state: State,
+) -> Result<(), StoreError> {
+    if state == State::Dead {
+        dead::leave(tx, key)?;
+    }
+    tx.execute("DELETE FROM queuectl_note WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_attempt WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_output WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;

@@ -41,6 +41,12 @@ impl Tx<'_> {
         Ok(lane)
     }
 
+    /// The kind of the jobs of a lane.
+    pub(super) fn kind_of(&self, lane: i64) -> Result<Name, StoreError> {
+        let lane = self.catalogue.lanes().iter().find(|one| one.lane == lane);
+        lane.map(|lane| lane.kind.clone()).ok_or_else(StoreError::abandoned)
+    }
+
     /// A queue, made if it is new.
     pub(super) fn queue_of(&mut self, queue: &Name) -> Result<Queue, StoreError> {
         let found = self

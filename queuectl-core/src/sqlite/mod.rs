@@ -10,6 +10,7 @@ mod checkpoint;
 mod claim;
 mod combine;
 mod command;
+mod dead;
 mod dependents;
 mod enqueue;
 mod error;
@@ -22,6 +23,7 @@ mod lease;
 mod lifelock;
 mod limit;
 mod line;
+mod note;
 mod open;
 mod read;
 mod readers;
@@ -54,15 +56,15 @@ use self::watch::Watchers;
 use crate::attempt::Attempt;
 use crate::clock::{Clock, SystemClock};
 use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
-use crate::job::{BATCH_LEN_MAX, Job, NewJob};
+use crate::job::{BATCH_LEN_MAX, Job, Json, NewJob, Note};
 use crate::limits::{Limit, QueueLimits};
 use crate::random;
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{Durability, Setting, Settings};
 use crate::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Store, StoreError, Ticked, Waker,
-    Watch, WorkerInfo,
+    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
+    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Store, StoreError,
+    Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 
 /// How to open a store.
@@ -339,8 +341,25 @@ impl Store for SqliteStore {
         self.combiner.borrowed(|tx| command::retry(tx, jobs))
     }
 
+    fn retry_with(
+        &self,
+        job: &JobId,
+        payload: &Json,
+        remark: &Remark<'_>,
+    ) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| command::retry_with(tx, job, payload, remark))
+    }
+
     fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError> {
         self.combiner.borrowed(|tx| command::purge(tx, jobs))
+    }
+
+    fn sweep(&self, sweep: &Sweep) -> Result<Swept, StoreError> {
+        self.combiner.borrowed(|tx| dead::sweep(tx, sweep))
+    }
+
+    fn note(&self, job: &JobId, remark: &Remark<'_>) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| command::note(tx, job, remark))
     }
 
     fn prune(&self) -> Result<u64, StoreError> {
@@ -429,6 +448,14 @@ impl Store for SqliteStore {
 
     fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
         self.read(|connection| read::attempts(connection, job))
+    }
+
+    fn notes(&self, job: JobKey) -> Result<Vec<Note>, StoreError> {
+        self.read(|connection| note::all(connection, job))
+    }
+
+    fn failures(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError> {
+        self.read(|connection| dead::failures(connection, limit))
     }
 
     fn counts(&self) -> Result<Vec<LaneCounts>, StoreError> {

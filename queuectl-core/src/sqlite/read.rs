@@ -10,7 +10,7 @@ use super::row;
 use crate::attempt::{Attempt, Captured, Report};
 use crate::clock::Timestamp;
 use crate::dependency::After;
-use crate::id::{JobId, JobKey, Name, Token, WorkerKey};
+use crate::id::{Fingerprint, JobId, JobKey, Name, Token, WorkerKey};
 use crate::job::Job;
 use crate::state::State;
 use crate::store::{JobQuery, LaneCounts, QueueInfo, Sort, StoreError};
@@ -115,6 +115,10 @@ pub(super) fn jobs(connection: &Connection, query: &JobQuery) -> Result<Vec<Job>
             Value::Text(tag.to_string()),
         );
     }
+    if let Some(Fingerprint(failure)) = query.failure {
+        let alike = "job.key IN (SELECT job FROM queuectl_dead WHERE failure = ?)";
+        filter.and(alike, Value::Integer(failure));
+    }
     if let Some(before) = query.created_before {
         filter.and("created_at < ?", Value::Integer(before.as_millis()));
     }
@@ -188,11 +192,6 @@ pub(super) fn attempts(connection: &Connection, job: JobKey) -> Result<Vec<Attem
              FROM queuectl_attempt WHERE job = ?1 ORDER BY token",
         )?
         .query_map([job.0], |row| {
-            let cause: String = row.get(5)?;
-            let cause = cause.parse().map_err(|error| {
-                let text = rusqlite::types::Type::Text;
-                rusqlite::Error::FromSqlConversionFailure(5, text, Box::new(error))
-            })?;
             Ok(Attempt {
                 token: Token(row.get(0)?),
                 number: row.get(1)?,
@@ -203,7 +202,7 @@ pub(super) fn attempts(connection: &Connection, job: JobKey) -> Result<Vec<Attem
                     error: row.get(6)?,
                     exit_code: row.get(7)?,
                     signal: row.get(8)?,
-                    ..Report::new(cause)
+                    ..Report::new(row::cause(row, 5)?)
                 }),
             })
         })?

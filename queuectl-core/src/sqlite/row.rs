@@ -6,10 +6,11 @@ use std::time::Duration;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
+use crate::attempt::Cause;
 use crate::backoff::BackoffPolicy;
 use crate::clock::Timestamp;
 use crate::dependency::{Needs, Otherwise};
-use crate::id::{JobId, JobKey, Name, Token, WorkerKey};
+use crate::id::{Fingerprint, JobId, JobKey, Name, Token, WorkerKey};
 use crate::job::{Job, Json};
 use crate::limits::{QueueLimits, Rate};
 use crate::state::State;
@@ -122,7 +123,9 @@ pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state
      tags, ifnull(lease.cancel_reason, job.cancel_reason), last_error, result, progress, payload, \
      expires_at, unique_states, \
      iif(abs(unique_states) & 128, (SELECT until_at FROM queuectl_period AS period \
-                                    WHERE period.job = job.key), NULL), concurrency_key \
+                                    WHERE period.job = job.key), NULL), concurrency_key, \
+     iif(state = 5, (SELECT failure FROM queuectl_dead AS dead \
+                     WHERE (dead.at, dead.job) = (finished_at, job.key)), NULL) \
      FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
 /// A whole job from [`JOB`], but for the jobs it waits for.
@@ -165,7 +168,13 @@ pub(super) fn job(
         unique_while: states(row, 24)?,
         unique_until: optional_timestamp(row, 25)?,
         concurrency_key: row.get(26)?,
+        failure: row.get::<_, Option<i64>>(27)?.map(Fingerprint),
     })
+}
+
+/// The cause in a column.
+pub(super) fn cause(row: &Row<'_>, column: usize) -> rusqlite::Result<Cause> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| invalid(column, error))
 }
 
 /// The states in which a job holds its unique key.

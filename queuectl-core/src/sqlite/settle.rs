@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::dead;
 use super::dependents;
 use super::expiry;
 use super::group;
@@ -292,8 +293,7 @@ pub(super) fn lose(
     let report =
         Report::failure(Cause::LeaseLost, "the worker died, or could not renew its lease in time");
     let state = finish(tx, lease, &held, &ending, held.started_at, Some(&report), true)?;
-    let lane = tx.catalogue.lanes().iter().find(|lane| lane.lane == held.lane);
-    let kind = lane.map(|lane| lane.kind.clone()).ok_or_else(StoreError::abandoned)?;
+    let kind = tx.kind_of(held.lane)?;
     let lost_from = held.lost_from.unwrap_or(lease.token);
     Ok(Some(Rescued { lease, worker, kind, lost_from, state }))
 }
@@ -377,6 +377,9 @@ fn finish(
         note_leftovers(tx, lease.key, NOBODY)?;
     }
     let attempt = Ended { lease, number: held.attempts, started_at };
+    if let Some(report) = report.filter(|_| state == State::Dead) {
+        dead::enter(tx, lease.key, held.lane, report)?;
+    }
     if let Some(report) = report {
         record(tx, &attempt, held.worker, report)?;
     }

@@ -88,6 +88,23 @@ macro_rules! conformance_cases {
                 a_claim_knows_when_what_it_has_freed_is_due
                 a_refused_enqueue_takes_back_all_that_it_has_ended
             }
+            dead: {
+                dead_jobs_are_grouped_by_how_they_failed
+                a_job_has_a_fingerprint_while_it_is_dead
+                a_group_is_as_large_as_what_is_dead
+                jobs_that_failed_alike_can_be_looked_up
+                a_job_runs_again_with_another_payload_and_the_old_one_is_kept
+                a_payload_is_changed_only_with_a_retry
+                notes_stay_as_long_as_their_job
+                a_sweep_retries_what_failed_alike
+                a_sweep_deletes_what_died_by_then
+                a_sweep_takes_a_bounded_number_of_jobs_at_a_time
+                what_dies_during_a_sweep_is_not_in_it
+                a_sweep_whose_outcome_is_unknown_is_repeated
+                a_sweep_at_a_rate_gives_each_job_its_turn
+                a_sweep_passes_over_what_cannot_run_again
+                a_sweep_comes_to_dead_jobs_only
+            }
             dependencies: {
                 a_job_waits_until_its_parent_has_completed
                 a_job_waits_for_the_last_of_its_parents

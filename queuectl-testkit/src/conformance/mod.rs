@@ -19,6 +19,7 @@ mod cases;
 pub mod claim;
 pub mod commands;
 pub mod conditions;
+pub mod dead;
 pub mod dependencies;
 pub mod enqueue;
 pub mod expiry;

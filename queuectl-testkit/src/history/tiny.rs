@@ -120,6 +120,7 @@ pub(super) fn job(name: &str, key: i64, state: State, token: i64, attempts: u32)
         cancel_reason: None,
         last_error: None,
         result: None,
+        failure: None,
         progress: None,
     }
 }

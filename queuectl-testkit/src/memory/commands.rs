@@ -1,6 +1,7 @@
 //! What people and programs do to jobs, queues and settings.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use queuectl_core::store::Cancelled;
 use queuectl_core::{
@@ -8,7 +9,7 @@ use queuectl_core::{
     Timestamp, transition,
 };
 
-use super::data::{Data, Due, Now, Record, wrong_state};
+use super::data::{Data, Now, Record, wrong_state};
 
 /// How many jobs one prune deletes at most.
 const PRUNE_LEN_MAX: usize = 1000;
@@ -51,16 +52,20 @@ impl Data {
         // One retry may free or take a key, and the next be refused for it.
         let before = self.jobs.clone();
         for key in distinct(&keys) {
-            if let Err(error) = self.retry_one(key, now) {
+            if let Err(error) = self.retry_one(key, now, Duration::ZERO) {
                 self.jobs = before;
                 return Err(error);
             }
-            self.lives_again(key);
         }
         Ok(())
     }
 
-    fn retry_one(&mut self, key: JobKey, now: &Now) -> Result<(), StoreError> {
+    pub(super) fn retry_one(
+        &mut self,
+        key: JobKey,
+        now: &Now,
+        delay: Duration,
+    ) -> Result<(), StoreError> {
         let job = &self.jobs[&key].job;
         let (id, terminal) = (job.id.clone(), job.state.is_terminal());
         if let Some(unique_key) = job.unique_key.clone().filter(|_| terminal)
@@ -70,9 +75,10 @@ impl Data {
         }
         if let Some(record) = self.jobs.get_mut(&key) {
             record.gave_up &= !terminal;
-            record.run_again(now)?;
+            record.run_again(now, delay)?;
         }
         self.comes_back(key, now);
+        self.lives_again(key);
         Ok(())
     }
 
@@ -148,7 +154,7 @@ impl Data {
     }
 
     /// Deletes jobs. What waits for one of them would wait for ever.
-    fn delete(&mut self, keys: &[JobKey], now: &Now) -> Result<(), StoreError> {
+    pub(super) fn delete(&mut self, keys: &[JobKey], now: &Now) -> Result<(), StoreError> {
         for key in distinct(keys) {
             let id = self.jobs[&key].job.id.clone();
             self.remove(key);
@@ -193,15 +199,14 @@ impl Record {
         }
     }
 
-    fn run_again(&mut self, now: &Now) -> Result<(), StoreError> {
+    fn run_again(&mut self, now: &Now, delay: Duration) -> Result<(), StoreError> {
         if self.job.state.is_terminal() {
             self.job.attempts = 0;
             self.job.cancel_reason = None;
             self.job.result = None;
             self.job.progress = None;
         }
-        self.job.run_at = now.wall;
-        self.due = Due::Reached;
+        self.delay(delay, now);
         (self.job.expires_at, self.expiry) = (None, None);
         self.happen(Event::Retry, now)
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use queuectl_core::store::{Rescued, StopMode};
 use queuectl_core::{
-    Attempt, BootId, BootTime, Cause, Clock, Condition, Event, Job, JobId, JobKey, Lease, Name,
-    RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token, WorkerKey,
-    transition,
+    Attempt, BootId, BootTime, Cause, Clock, Condition, Event, Failure, Job, JobId, JobKey, Lease,
+    Name, Note, RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token,
+    WorkerKey, transition,
 };
 
 use super::limits::Queue;
@@ -61,6 +61,8 @@ pub(super) struct Record {
     pub(super) gave_up: bool,
     /// The parents whose ends it still waits for. Empty unless the job is blocked.
     pub(super) parents: BTreeMap<JobKey, Parent>,
+    /// What was noted about it.
+    pub(super) notes: Vec<Note>,
     /// Every attempt; the last is the running one while the job is processing.
     pub(super) attempts: Vec<Attempt>,
     /// The first lost attempt that may have left something running.
@@ -264,6 +266,9 @@ impl Record {
             transition(job.state, event).map_err(|refused| wrong_state(job.id.clone(), refused))?;
         job.updated_at = now.wall;
         job.finished_at = job.state.is_terminal().then_some(now.wall);
+        let report = self.attempts.last().and_then(|attempt| attempt.report.as_ref());
+        let died = report.filter(|_| job.state == State::Dead);
+        job.failure = died.map(|report| Failure::of(&job.kind, report).fingerprint());
         if job.state != State::Processing {
             job.worker = None;
         }

@@ -157,6 +157,7 @@ impl Data {
             cancel_reason: None,
             last_error: None,
             result: None,
+            failure: None,
             progress: None,
         };
         let mut record = Record {
@@ -167,6 +168,7 @@ impl Data {
             gave_up: false,
             parents,
             attempts: Vec::new(),
+            notes: Vec::new(),
             lost_from: None,
             begun: None,
         };

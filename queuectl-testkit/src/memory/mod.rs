@@ -6,12 +6,14 @@
 //!
 //! - `data`: what is kept, and when a waiting job is due;
 //! - `enqueue`, `exchange`, `workers`, `commands`: the writing calls;
+//! - `dead`: many dead jobs at a time, and notes;
 //! - `limits`: what limits a queue;
 //! - `schedules`: what is enqueued again and again;
 //! - `reading`: the rest.
 
 mod commands;
 mod data;
+mod dead;
 mod dependents;
 mod enqueue;
 mod exchange;
@@ -27,12 +29,13 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked, Waker, Watch, WorkerInfo,
+    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
+    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
+    Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Clock, Job, JobId, JobKey, Lease, Limit, Name, NewJob, QueueLimits, Schedule, Setting,
-    Settings, Store, StoreError, WorkerKey,
+    Attempt, Clock, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, QueueLimits,
+    Schedule, Setting, Settings, Store, StoreError, WorkerKey,
 };
 
 use self::data::{Data, Now};
@@ -224,8 +227,25 @@ impl Store for MemoryStore {
         self.write(|data, now| data.retry(jobs, now))
     }
 
+    fn retry_with(
+        &self,
+        job: &JobId,
+        payload: &Json,
+        remark: &Remark<'_>,
+    ) -> Result<(), StoreError> {
+        self.write(|data, now| data.retry_with(job, payload, remark, now))
+    }
+
     fn purge(&self, jobs: &[JobId]) -> Result<(), StoreError> {
         self.write(|data, now| data.purge(jobs, now))
+    }
+
+    fn sweep(&self, sweep: &Sweep) -> Result<Swept, StoreError> {
+        self.write(|data, now| data.sweep(sweep, now))
+    }
+
+    fn note(&self, job: &JobId, remark: &Remark<'_>) -> Result<(), StoreError> {
+        self.write(|data, now| data.note_job(job, remark, now))
     }
 
     fn prune(&self) -> Result<u64, StoreError> {
@@ -301,6 +321,14 @@ impl Store for MemoryStore {
 
     fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
         Ok(self.read(|data, _| data.attempts(job)))
+    }
+
+    fn notes(&self, job: JobKey) -> Result<Vec<Note>, StoreError> {
+        Ok(self.read(|data, _| data.notes(job)))
+    }
+
+    fn failures(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError> {
+        Ok(self.read(|data, _| data.failures(limit)))
     }
 
     fn counts(&self) -> Result<Vec<LaneCounts>, StoreError> {

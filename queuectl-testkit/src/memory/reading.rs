@@ -105,6 +105,7 @@ fn fits(job: &Job, query: &JobQuery) -> bool {
         && all_or(query.queue.as_ref(), &job.queue)
         && all_or(query.kind.as_ref(), &job.kind)
         && query.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
+        && query.failure.is_none_or(|failure| job.failure == Some(failure))
         && query.created_before.is_none_or(|end| job.created_at < end)
         && query.created_after.is_none_or(|start| job.created_at >= start)
         && query.from.is_none_or(

@@ -13,7 +13,10 @@ use proptest_state_machine::ReferenceStateMachine;
 use queuectl_core::store::StopMode;
 use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Setting, State, UniqueScope};
 
-use super::step::{Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
+use super::dead::GAP;
+use super::step::{
+    Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
+};
 use super::world::{Abilities, World};
 
 /// The stories that there are.
@@ -39,6 +42,13 @@ impl ReferenceStateMachine for Stories {
             (5, (who(), named(), 0..4u8).prop_map(|(w, j, r)| Step::Cancel(w, j, r)).boxed()),
             (2, (who(), named()).prop_map(|(who, jobs)| Step::Retry(who, jobs)).boxed()),
             (2, (who(), named()).prop_map(|(who, jobs)| Step::Purge(who, jobs)).boxed()),
+            (
+                2,
+                (who(), jobs.clone(), 0..9u8)
+                    .prop_map(|(w, j, text)| Step::Note(w, j, text))
+                    .boxed(),
+            ),
+            (2, edit(jobs.clone())),
             (4, who().prop_map(Step::Prune).boxed()),
             (4, who().prop_map(Step::Expire).boxed()),
             (4, change()),
@@ -58,6 +68,12 @@ impl ReferenceStateMachine for Stories {
         };
         if let Some(jobs) = in_states(|state| state.is_terminal() || state == State::Failed) {
             steps.push((4, (who(), jobs).prop_map(|(who, jobs)| Step::Retry(who, jobs)).boxed()));
+        }
+        let dead = world.jobs.iter().filter(|(_, job)| job.state == State::Dead);
+        let dead: Vec<u32> = dead.map(|(number, _)| *number).collect();
+        if !dead.is_empty() {
+            steps.push((3, edit(select(dead.clone()).boxed())));
+            steps.push((4, sweep(select(dead).boxed())));
         }
         if let Some(jobs) = in_states(|state| matches!(state, State::Dead | State::Cancelled)) {
             steps.push((3, (who(), jobs).prop_map(|(who, jobs)| Step::Purge(who, jobs)).boxed()));
@@ -169,6 +185,19 @@ fn work(
                 .boxed(),
         ),
     ]
+}
+
+fn edit(job: BoxedStrategy<u32>) -> BoxedStrategy<Step> {
+    (who(), job, 0..9u8, 0..9u8)
+        .prop_map(|(w, job, new, text)| Step::RetryWith(w, job, new, text))
+        .boxed()
+}
+
+fn sweep(like: BoxedStrategy<u32>) -> BoxedStrategy<Step> {
+    let remedy = select(&[Remedy::Retry(None), Remedy::Retry(Some(GAP)), Remedy::Purge]);
+    (who(), prop::option::of(like), remedy)
+        .prop_map(|(who, like, remedy)| Step::Sweep(who, like, remedy))
+        .boxed()
 }
 
 fn who() -> BoxedStrategy<Who> {

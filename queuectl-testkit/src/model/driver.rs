@@ -1,21 +1,25 @@
 //! Tells a story to a store, and what the store says in the story's names.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use queuectl_core::store::{
-    ClaimRequest, JobQuery, Progress, Queues, Registration, Settlement, Verdict as Told,
+    ClaimRequest, JobQuery, Progress, Queues, Registration, Settlement, Sweep, Swept,
+    Verdict as Told,
 };
 use queuectl_core::{
     After, Attempt, Cause, Clock, Job, JobId, JobKey, Json, Lease, ManualClock, Name as Text,
-    NewJob, Report, Store, StoreError, Timestamp, Token, WorkerKey,
+    NewJob, Note, Rate, Report, Store, StoreError, Timestamp, Token, WorkerKey,
 };
 
 use super::seen::{
-    Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenJob, SeenRescue, SeenWorker,
-    Taken,
+    Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenGroup, SeenJob, SeenNote,
+    SeenRescue, SeenWorker, Taken,
 };
-use super::step::{Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Start, Step, Verdict, Who};
+use super::step::{
+    Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
+};
 use super::work::SAID;
 use super::world::Abilities;
 use crate::conformance::Fixture;
@@ -112,6 +116,16 @@ impl Driver {
                 return Ok(Answer::Cancelled(self.store(*who).cancel(&self.ids(jobs), &reason)?));
             }
             Step::Retry(who, jobs) => self.store(*who).retry(&self.ids(jobs))?,
+            Step::RetryWith(who, job, payload, text) => {
+                let text = text.to_string();
+                let remark = text.as_str().into();
+                self.store(*who).retry_with(&self.id(*job), &json(*payload), &remark)?;
+            }
+            Step::Sweep(who, like, remedy) => return self.sweep(*who, *like, *remedy),
+            Step::Note(who, job, text) => {
+                let text = text.to_string();
+                self.store(*who).note(&self.id(*job), &text.as_str().into())?;
+            }
             Step::Purge(who, jobs) => self.store(*who).purge(&self.ids(jobs))?,
             Step::Prune(who) => return Ok(Answer::Pruned(self.store(*who).prune()?)),
             Step::Expire(who) => return Ok(Answer::Expired(self.store(*who).expire()?)),
@@ -274,6 +288,25 @@ impl Driver {
         }
     }
 
+    fn sweep(&self, who: Who, like: Option<u32>, remedy: Remedy) -> Result<Answer, StoreError> {
+        let mut sweep = match remedy {
+            Remedy::Purge => Sweep::purge(),
+            Remedy::Retry(_) => Sweep::retry(),
+        };
+        if let Remedy::Retry(Some(gap)) = remedy {
+            sweep = sweep.rate(Rate::new(NonZeroU32::MIN, gap).expect("a rate"));
+        }
+        let model = like.map(|like| self.store(who).job(&self.id(like))).transpose()?.flatten();
+        match (like, model.and_then(|job| job.failure)) {
+            (Some(_), None) => return Ok(Answer::Swept(0, 0)),
+            (_, Some(failure)) => sweep = sweep.alike(failure),
+            (None, None) => {}
+        }
+        let Swept { done, kept, .. } = sweep.run(self.store(who))?;
+        let number = |n: u64| u32::try_from(n).expect("a few");
+        Ok(Answer::Swept(number(done), number(kept)))
+    }
+
     fn orders(
         &self,
         who: Who,
@@ -390,9 +423,18 @@ impl Driver {
         workers.sort_unstable_by_key(|worker| worker.worker);
         let mut seen = Vec::new();
         for job in &jobs {
-            seen.push(self.seen_job(&jobs, job, &store.attempts(job.key)?));
+            let notes = store.notes(job.key)?;
+            let notes = notes.iter().map(seen_note).collect();
+            seen.push(SeenJob { notes, ..self.seen_job(&jobs, job, &store.attempts(job.key)?) });
         }
-        Ok(Seen { jobs: seen, counts, queues, workers })
+        let groups = store.failures(usize::MAX)?.into_iter().map(|group| SeenGroup {
+            failure: group.failure.fingerprint(),
+            count: group.count,
+            oldest_at: group.oldest_at.as_millis(),
+            newest: (group.newest_at.as_millis(), self.job_with(&jobs, &group.exemplar)),
+        });
+        let groups = groups.collect();
+        Ok(Seen { jobs: seen, counts, queues, workers, groups })
     }
 
     fn job_with(&self, jobs: &[Job], id: &JobId) -> u32 {
@@ -429,6 +471,8 @@ impl Driver {
             error: job.last_error.clone(),
             result: job.result.as_ref().map(|json| json.as_str().to_owned()),
             progress: job.progress.as_ref().map(|json| json.as_str().to_owned()),
+            failure: job.failure,
+            notes: Vec::new(),
             history: attempts
                 .iter()
                 .map(|attempt| SeenAttempt {
@@ -441,6 +485,15 @@ impl Driver {
                 })
                 .collect(),
         }
+    }
+}
+
+fn seen_note(note: &Note) -> SeenNote {
+    let number = |text: &str| text.parse().expect("a number");
+    SeenNote {
+        at: note.at.as_millis(),
+        text: number(&note.text),
+        payload: note.payload.as_ref().map(|payload| number(payload.as_str())),
     }
 }
 

@@ -2,7 +2,7 @@
 //! what they disagree on, told in as few steps as it takes.
 //!
 //! - `step`: what can happen; `chances`: what happens next;
-//! - `world`, `work`, `waiting`: the model;
+//! - `world`, `work`, `waiting`, `dead`: the model;
 //! - `driver`: the store, in the model's words; `seen`: those words.
 //!
 //! [`model_suite!`](crate::model_suite) makes tests of it. The chances are the same in every run, so
@@ -11,6 +11,7 @@
 //! showed a mistake becomes a case of the conformance suite, with a name.
 
 mod chances;
+mod dead;
 mod driver;
 mod seen;
 mod step;
@@ -36,7 +37,7 @@ use self::world::World;
 use crate::conformance::Fixture;
 
 /// What the stories must come across; a run that never comes near what is difficult shows nothing.
-const WANTED: [&str; 37] = [
+const WANTED: [&str; 43] = [
     "pending",
     "blocked",
     "processing",
@@ -74,6 +75,12 @@ const WANTED: [&str; 37] = [
     "a retry that came too late",
     "a job that had expired when its turn came",
     "a key of a job that had expired",
+    "a payload that was edited",
+    "a note",
+    "a dead job that a sweep retried",
+    "a dead job that a sweep gave a turn",
+    "a dead job that a sweep deleted",
+    "a dead job that a sweep passed over",
 ];
 
 /// Expands to the tests that compare a store with the model. Takes an expression that makes a

@@ -2,7 +2,7 @@
 //! should be, the store what it is; both in the names of the story.
 
 use queuectl_core::store::{Cancelled, StopMode};
-use queuectl_core::{Cause, Condition, Needs, Otherwise, State};
+use queuectl_core::{Cause, Condition, Fingerprint, Needs, Otherwise, State};
 
 use super::step::Name;
 
@@ -26,6 +26,8 @@ pub(super) enum Answer {
     Rescued(Vec<SeenRescue>),
     Cancelled(Vec<Cancelled>),
     Pruned(u64),
+    /// To how many dead jobs something was done, and how many were passed over.
+    Swept(u32, u32),
     Expired(u64),
     /// Leases that are not held.
     NotHeld(Vec<Name>),
@@ -115,6 +117,7 @@ pub(super) struct Seen {
     pub(super) counts: Vec<(usize, usize, [u64; 7])>,
     pub(super) queues: Vec<(usize, bool)>,
     pub(super) workers: Vec<SeenWorker>,
+    pub(super) groups: Vec<SeenGroup>,
 }
 
 impl Seen {
@@ -135,6 +138,7 @@ impl Seen {
         lines.extend(self.counts.iter().map(|counts| format!("counts {counts:?}")));
         lines.extend(self.queues.iter().map(|queue| format!("queue {queue:?}")));
         lines.extend(self.workers.iter().map(|worker| format!("{worker:?}")));
+        lines.extend(self.groups.iter().map(|group| format!("{group:?}")));
         lines
     }
 }
@@ -165,7 +169,25 @@ pub(super) struct SeenJob {
     pub(super) error: Option<String>,
     pub(super) result: Option<String>,
     pub(super) progress: Option<String>,
+    pub(super) failure: Option<Fingerprint>,
+    pub(super) notes: Vec<SeenNote>,
     pub(super) history: Vec<SeenAttempt>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenNote {
+    pub(super) at: i64,
+    pub(super) text: u8,
+    pub(super) payload: Option<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenGroup {
+    pub(super) failure: Fingerprint,
+    pub(super) count: u64,
+    pub(super) oldest_at: i64,
+    /// When the newest died, and which that is.
+    pub(super) newest: (i64, u32),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

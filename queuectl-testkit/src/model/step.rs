@@ -45,8 +45,14 @@ pub(super) enum Step {
     Cancel(Who, Vec<u32>, u8),
     /// Run jobs again.
     Retry(Who, Vec<u32>),
+    /// Run a job again with this payload, and a note of this number.
+    RetryWith(Who, u32, u8, u8),
     /// Delete jobs.
     Purge(Who, Vec<u32>),
+    /// Do something to all dead jobs, or to those that failed like this one.
+    Sweep(Who, Option<u32>, Remedy),
+    /// Note something about a job, by number.
+    Note(Who, u32, u8),
     /// Delete what was kept for long enough.
     Prune(Who),
     /// Cancel what has expired.
@@ -69,6 +75,15 @@ pub(super) enum Step {
     SetWall(i64),
     /// The machine is restarted.
     Reboot,
+}
+
+/// What is done to many dead jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// They run again, so long after one another.
+    Retry(Option<Duration>),
+    /// They are deleted.
+    Purge,
 }
 
 /// A lease: the n-th claim of a job.
@@ -228,6 +243,14 @@ impl fmt::Display for Step {
             }
             Step::Retry(who, jobs) => write!(f, "{}retry {}", by(who), list("job", jobs)),
             Step::Purge(who, jobs) => write!(f, "{}purge {}", by(who), list("job", jobs)),
+            Step::RetryWith(who, job, payload, text) => {
+                write!(f, "{}retry job {job} with payload {payload}, note {text}", by(who))
+            }
+            Step::Sweep(who, None, remedy) => write!(f, "{}all dead jobs: {remedy:?}", by(who)),
+            Step::Sweep(who, Some(job), remedy) => {
+                write!(f, "{}all dead jobs like job {job}: {remedy:?}", by(who))
+            }
+            Step::Note(who, job, text) => write!(f, "{}note {text} on job {job}", by(who)),
             Step::Prune(who) => write!(f, "{}prune", by(who)),
             Step::Expire(who) => write!(f, "{}expire", by(who)),
             Step::Pause(who, queue, paused) => {

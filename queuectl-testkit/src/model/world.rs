@@ -13,7 +13,7 @@ use queuectl_core::{
 };
 
 use super::seen::{
-    Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenRescue, SeenWorker, Taken,
+    Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenNote, SeenRescue, SeenWorker, Taken,
 };
 use super::step::{Expiry, Id, Name, New, Start, Step, Verdict, Who};
 
@@ -102,6 +102,7 @@ pub(super) struct Job {
     pub(super) lost_from: Option<i64>,
     /// Whether the newest attempt has begun.
     pub(super) begun: bool,
+    pub(super) notes: Vec<SeenNote>,
     pub(super) history: Vec<SeenAttempt>,
 }
 
@@ -173,7 +174,10 @@ impl World {
             Step::Rescue(_) => self.rescue(),
             Step::Cancel(_, jobs, reason) => self.cancel(jobs, *reason),
             Step::Retry(_, jobs) => self.retry(jobs),
+            Step::RetryWith(_, job, payload, text) => self.retry_with(*job, *payload, *text),
             Step::Purge(_, jobs) => self.purge(jobs),
+            Step::Sweep(_, like, remedy) => self.sweep(*like, *remedy),
+            Step::Note(_, job, text) => self.note(*job, *text),
             Step::Prune(_) => self.prune(),
             Step::Expire(_) => self.expire(),
             Step::Pause(_, queue, paused) => {
@@ -217,7 +221,7 @@ impl World {
     }
 
     /// The job that has this id.
-    fn find(&self, id: JobName) -> Option<u32> {
+    pub(super) fn find(&self, id: JobName) -> Option<u32> {
         self.jobs.iter().find(|(_, job)| job.id == id).map(|(number, _)| *number)
     }
 
@@ -408,6 +412,7 @@ impl World {
             progress: None,
             lost_from: None,
             begun: false,
+            notes: Vec::new(),
             history: Vec::new(),
         };
         self.queues.entry(new.queue).or_insert(false);
@@ -497,7 +502,7 @@ impl World {
         Answer::Cancelled(answers)
     }
 
-    fn retry(&mut self, named: &[u32]) -> Answer {
+    pub(super) fn retry(&mut self, named: &[u32]) -> Answer {
         let mut refusals = Vec::new();
         let jobs = self.find_all(named, &mut refusals);
         let again = |state: State| state.is_terminal() || state == State::Failed;
@@ -517,25 +522,31 @@ impl World {
         if jobs.iter().any(|job| self.is_lost_for_somebody(*job)) {
             self.events.insert("a parent that counts again");
         }
-        let wall = self.wall;
-        for number in jobs {
-            let (unique, ended) =
-                (self.jobs[&number].unique, self.jobs[&number].state.is_terminal());
-            if ended && self.holder(unique).is_some_and(|holder| holder != number) {
-                return Answer::Refused(vec![Refusal::UniqueKeyTaken]);
-            }
-            if let Some(job) = self.jobs.get_mut(&number) {
-                if ended {
-                    job.attempts = 0;
-                    (job.reason, job.result, job.progress) = (None, None, None);
-                    job.gave_up = false;
-                }
-                job.end(State::Pending, wall);
-                (job.run_at, job.due, job.expiry) = (wall, Due::Reached, None);
-            }
-            self.comes_back(number);
+        if jobs.into_iter().all(|number| self.retry_one(number, Duration::ZERO)) {
+            Answer::Done
+        } else {
+            Answer::Refused(vec![Refusal::UniqueKeyTaken])
         }
-        Answer::Done
+    }
+
+    /// Gives whether it was done: another job may hold its key.
+    pub(super) fn retry_one(&mut self, number: u32, delay: Duration) -> bool {
+        let (wall, start) = (self.wall, self.delayed(delay));
+        let (unique, ended) = (self.jobs[&number].unique, self.jobs[&number].state.is_terminal());
+        if ended && self.holder(unique).is_some_and(|holder| holder != number) {
+            return false;
+        }
+        if let Some(job) = self.jobs.get_mut(&number) {
+            if ended {
+                job.attempts = 0;
+                (job.reason, job.result, job.progress) = (None, None, None);
+                job.gave_up = false;
+            }
+            job.end(State::Pending, wall);
+            ((job.run_at, job.due), job.expiry) = (start, None);
+        }
+        self.comes_back(number);
+        true
     }
 
     fn purge(&mut self, named: &[u32]) -> Answer {
@@ -597,7 +608,7 @@ impl World {
         Answer::Expired(late.len() as u64)
     }
 
-    fn delete(&mut self, jobs: &[u32]) {
+    pub(super) fn delete(&mut self, jobs: &[u32]) {
         for deleted in jobs {
             self.jobs.remove(deleted);
             self.parent_deleted(*deleted);
@@ -672,6 +683,7 @@ impl World {
                     runs: runs(number),
                 })
                 .collect(),
+            groups: self.groups(),
         }
     }
 }
@@ -706,6 +718,8 @@ impl Job {
             error: self.error.map(str::to_owned),
             result: self.result.map(|value| value.to_string()),
             progress: self.progress.map(|value| value.to_string()),
+            failure: self.failure(),
+            notes: self.notes.clone(),
             history: self.history.clone(),
         }
     }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use queuectl_core::store::{
     Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Ticked,
+    QueueInfo, Registration, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Lease, Limit, ManualClock, Name, NewJob, Schedule, Setting,
+    Attempt, Job, JobId, JobKey, Json, Lease, Limit, ManualClock, Name, NewJob, Schedule, Setting,
     Settings, State, Store, StoreError, WorkerKey,
 };
 
@@ -195,6 +195,24 @@ impl Mirror {
         Ok(())
     }
 
+    pub(super) fn retry_with(&self, by: &Handle, id: &JobId, payload: &Json) -> Answer<()> {
+        let remark = "by chance".into();
+        both(by.real.retry_with(id, payload, &remark), by.model.retry_with(id, payload, &remark))?;
+        self.compare_jobs(std::iter::once(id.clone()));
+        Ok(())
+    }
+
+    pub(super) fn note(&self, by: &Handle, id: &JobId) -> Answer<()> {
+        let remark = "by chance".into();
+        both(by.real.note(id, &remark), by.model.note(id, &remark)).map(drop)
+    }
+
+    /// A whole sweep: how much one call does is the store's own affair.
+    pub(super) fn sweep(&self, by: &Handle, sweep: &Sweep) -> Answer<Swept> {
+        let real = sweep.clone().run(by.real.as_ref())?;
+        Ok(same("swept", real, sweep.clone().run(&by.model)?))
+    }
+
     pub(super) fn purge(&self, by: &Handle, ids: &[JobId]) -> Answer<()> {
         both(by.real.purge(ids), by.model.purge(ids))?;
         self.compare_jobs(ids.iter().cloned());
@@ -338,7 +356,11 @@ impl Mirror {
             }
             same("causes", causes(&ours), causes(&theirs));
             same("attempts", attempts(ours), attempts(theirs));
+            let notes = self.looking.model.notes(self.jobs[&job.key]);
+            same("notes", expect(self.looking.real.notes(job.key)), expect(notes));
         }
+        let failures = expect(self.looking.real.failures(usize::MAX));
+        same("failures", failures, expect(self.looking.model.failures(usize::MAX)));
         let counts = expect(self.counts(&self.looking));
         for lane in &counts {
             for state in State::ALL {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use queuectl_core::store::{Enqueued, StopMode};
+use queuectl_core::store::{Enqueued, Remedy, StopMode, Sweep};
 use queuectl_core::{
-    After, Condition, JobId, Limit, Missed, Name, Needs, NewJob, OnConflict, Otherwise, Overlap,
-    Rate, Schedule, Setting, Spec, State, StoreError, UniqueScope, WorkerKey,
+    After, Condition, JobId, Json, Limit, Missed, Name, Needs, NewJob, OnConflict, Otherwise,
+    Overlap, Rate, Schedule, Setting, Spec, State, StoreError, UniqueScope, WorkerKey,
 };
 
 use super::faults::{Fault, Why};
@@ -31,6 +31,9 @@ enum Request {
     Enqueue(Vec<NewJob>),
     Cancel(Vec<JobId>),
     Retry(Vec<JobId>),
+    RetryWith(JobId),
+    Sweep(Sweep),
+    Note(JobId),
     Purge(Vec<JobId>),
     Pause(Name, bool),
     Limit(Name, Vec<Limit>),
@@ -107,6 +110,20 @@ impl Operators {
             }
             Request::Cancel(ids) => mirror.cancel(by, ids, "by chance").map(drop),
             Request::Retry(ids) => mirror.retry(by, ids),
+            Request::RetryWith(id) => {
+                let payload = Json::of(&()).expect("JSON");
+                let edited = mirror.retry_with(by, id, &payload);
+                edited.map(|()| env.tally.count("a job retried with another payload"))
+            }
+            Request::Sweep(sweep) => mirror.sweep(by, sweep).map(|swept| {
+                let what = match sweep.remedy {
+                    Remedy::Retry(_) => "dead jobs retried together",
+                    Remedy::Purge => "dead jobs deleted together",
+                };
+                env.tally.add(what, swept.done);
+                env.tally.add("dead jobs passed over", swept.kept);
+            }),
+            Request::Note(id) => mirror.note(by, id),
             Request::Purge(ids) => {
                 mirror.purge(by, ids).map(|()| env.tally.add("jobs deleted", ids.len() as u64))
             }
@@ -148,7 +165,13 @@ impl Operators {
                 let fitting = |state: State| state.is_terminal() || state == State::Failed;
                 Request::Retry(self.fitting(fitting, env))
             }
-            70..83 => Request::Purge(self.fitting(State::is_terminal, env)),
+            70..72 => Request::Sweep(some_sweep(env)),
+            72 => {
+                let fitting = |state: State| state.is_terminal() || state == State::Failed;
+                let id = self.fitting(fitting, env).swap_remove(0);
+                if env.dice.once_in(4) { Request::Note(id) } else { Request::RetryWith(id) }
+            }
+            73..83 => Request::Purge(self.fitting(State::is_terminal, env)),
             83..88 => {
                 let queue = dice.pick(&["default", "mail"]);
                 Request::Pause(kind(queue), dice.once_in(3))
@@ -322,6 +345,18 @@ impl Operators {
             }
         }
     }
+}
+
+fn some_sweep(env: &mut Env) -> Sweep {
+    let mut sweep = if env.dice.once_in(4) { Sweep::purge() } else { Sweep::retry() };
+    let failures: Vec<_> = env.mirror.jobs().iter().filter_map(|job| job.failure).collect();
+    if !failures.is_empty() && env.dice.once_in(2) {
+        sweep = sweep.alike(env.dice.pick(&failures));
+    }
+    if env.dice.once_in(2) {
+        sweep = sweep.rate("1/s".parse().expect("a rate"));
+    }
+    sweep
 }
 
 const NO_LIMITS: [Limit; 3] = [Limit::Concurrency(None), Limit::PerKey(None), Limit::Rate(None)];

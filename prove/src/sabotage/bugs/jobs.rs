@@ -431,8 +431,8 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/command.rs",
-                "SET state = ?2, run_boot = NULL, run_at = ?3,",
-                "SET state = ?2, token = 0, run_boot = NULL, run_at = ?3,",
+                "SET state = ?2, run_boot = ?5, run_at = ?6,",
+                "SET state = ?2, token = 0, run_boot = ?5, run_at = ?6,",
             ),
         ],
     },
@@ -456,7 +456,7 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/command.rs",
-                r#"        keep_success(tx, key)?;
+                r#"        State::Completed => keep_success(tx, key)?,
 "#,
                 "",
             ),

@@ -1,7 +1,7 @@
-//! Bugs of what people type and see.
+//! Bugs of what people type and see, and of what they do to dead jobs.
 
 use super::Bug;
-use crate::sabotage::suites::CLI;
+use crate::sabotage::suites::{CLI, CONFORMANCE};
 
 #[rustfmt::skip]
 pub(super) const BUGS: &[Bug] = &[
@@ -31,6 +31,57 @@ pub(super) const BUGS: &[Bug] = &[
                 "queuectl-cli/src/output/display.rs",
                 r#"        if deceives(character) && !matches!(character, '\n' | '\t' | '\r') {"#,
                 "        if false && deceives(character) {",
+            ),
+        ],
+    },
+
+    // Dead letters.
+
+    Bug {
+        name: "a-job-that-is-retried-stays-among-the-dead",
+        breaks: "a group is as large as what is dead",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "        State::Dead => dead::leave(tx, key)?,\n",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "an-edited-payload-is-not-kept",
+        breaks: "the payload that a dead job had before it was edited is kept",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/note.rs",
+                "iif(?5, payload, NULL)",
+                "iif(?5 AND 0, payload, NULL)",
+            ),
+        ],
+    },
+    Bug {
+        name: "each-call-of-a-sweep-begins-the-rate-anew",
+        breaks: "a bulk retry keeps its rate",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/dead.rs",
+                "sweep.turns + swept.done);",
+                "sweep.turns);",
+            ),
+        ],
+    },
+    Bug {
+        name: "a-sweep-without-an-end",
+        breaks: "what dies during a sweep is not in it",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/dead.rs",
+                "Sweep { until: Some(until), from, turns, ..sweep.clone() }",
+                "Sweep { from, turns, ..sweep.clone() }",
             ),
         ],
     },

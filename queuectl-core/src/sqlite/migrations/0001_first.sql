@@ -253,6 +253,37 @@ CREATE TABLE queuectl_leftover (
     PRIMARY KEY (job, token)
 ) STRICT, WITHOUT ROWID;
 
+-- The ways in which dead jobs have failed, by their fingerprints, and how many jobs each has: none is gone.
+CREATE TABLE queuectl_failure (
+    failure INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    exit_code INTEGER,
+    signal INTEGER,
+    form TEXT NOT NULL,
+    n INTEGER NOT NULL CHECK (n > 0)
+) STRICT;
+
+-- The dead jobs, in the order in which they died (at is their finished_at), and in which way each failed.
+CREATE TABLE queuectl_dead (
+    at INTEGER NOT NULL,
+    job INTEGER NOT NULL,
+    failure INTEGER NOT NULL,
+    PRIMARY KEY (at, job)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX queuectl_dead_failure ON queuectl_dead (failure, at, job);
+
+-- What somebody has noted about a job. payload is what the job had until then, if it was given another.
+CREATE TABLE queuectl_note (
+    job INTEGER NOT NULL,
+    note INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    by TEXT,
+    text TEXT NOT NULL,
+    payload TEXT,
+    PRIMARY KEY (job, note)
+) STRICT;
+
 -- Registered workers; the row goes when the worker does. Numbers are never used twice.
 CREATE TABLE queuectl_worker (
     worker INTEGER PRIMARY KEY AUTOINCREMENT,
