@@ -134,8 +134,8 @@ impl<S: Store> Store for Counting<S> {
         self.count("progress").progress(notes)
     }
 
-    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError> {
-        self.count("cancel").cancel(jobs, reason)
+    fn cancel(&self, jobs: &[JobId], remark: &Remark<'_>) -> Result<Vec<Cancelled>, StoreError> {
+        self.count("cancel").cancel(jobs, remark)
     }
 
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError> {

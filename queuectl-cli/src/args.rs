@@ -102,7 +102,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   queuectl cancel q1 q2
-  queuectl cancel q1 --reason 'no longer needed'")]
+  queuectl cancel q1 --reason 'no longer needed'
+  queuectl cancel q1 --by nightly-cleanup")]
     Cancel {
         /// The jobs
         #[arg(value_name = "ID", required = true)]
@@ -110,6 +111,9 @@ Examples:
         /// Kept with the jobs
         #[arg(long, value_name = "TEXT", default_value = "cancelled by hand")]
         reason: String,
+        /// Who it is, kept with the jobs [default: this account, user@host]
+        #[arg(long, value_name = "WHO")]
+        by: Option<String>,
     },
     /// Run jobs again now
     #[command(after_help = "\

@@ -510,7 +510,7 @@ impl NewJob {
     /// let tidy = NewJob::new("tidy", &())?.id("tidy")?.after_failure("build".parse()?);
     /// store.enqueue(&[build, deploy, tidy])?;
     ///
-    /// store.cancel(&["build".parse()?], "not today")?;
+    /// store.cancel(&["build".parse()?], &"not today".into())?;
     /// let state = |id: &str| Ok::<_, Box<dyn std::error::Error>>(store.job(&id.parse()?)?.unwrap().state);
     /// assert_eq!(state("deploy")?, State::Cancelled);
     /// assert_eq!(state("tidy")?, State::Pending);
@@ -731,6 +731,8 @@ pub struct Job {
     pub otherwise: Otherwise,
     /// Why it is to be cancelled, or was.
     pub cancel_reason: Option<String>,
+    /// Who cancelled it, if somebody did and said so.
+    pub cancelled_by: Option<String>,
     /// The error of its newest failed attempt.
     pub last_error: Option<String>,
     /// In which way it failed, while it is dead.

@@ -186,14 +186,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError>;
 
     /// Cancels jobs, all or none. A job that runs is marked, and its worker told; it becomes
-    /// [`State::Cancelled`] when the worker has stopped it, unless it completes first. Of several
-    /// requests the first one's reason stands. A job that is named twice is meant once. All of them are
+    /// [`State::Cancelled`] when the worker has stopped it, unless it completes first. The remark says why,
+    /// and who it was: it is shown with the job while it is cancelled, or to be. Of several requests the
+    /// first one's remark stands. A job that is named twice is meant once. All of them are
     /// cancelled before their dependents are told.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotFound`], or [`StoreError::WrongState`] if a job is in a terminal state.
-    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError>;
+    fn cancel(&self, jobs: &[JobId], remark: &Remark<'_>) -> Result<Vec<Cancelled>, StoreError>;
 
     /// Runs jobs again now, all or none: a failed one without waiting for its delay, one in a
     /// terminal state as a new generation, with its attempts counted from zero, and without the

@@ -160,7 +160,7 @@ fn a_cancelled_job_is_told_to_end_while_it_runs() {
     let (handlers, begins, causes) = until_told();
     let worker = Worker::start(store.clone(), handlers, WorkerOptions::default()).expect("started");
     begins.recv_timeout(PATIENCE).expect("it runs");
-    store.cancel(&ids, "changed my mind").expect("cancelled");
+    store.cancel(&ids, &"changed my mind".into()).expect("cancelled");
     let cause = causes.recv_timeout(PATIENCE).expect("it was told");
     assert_eq!(cause, StopCause::Cancelled("changed my mind".into()));
     worker.stopper().stop(StopMode::Finish);

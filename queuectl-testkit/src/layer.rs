@@ -136,7 +136,7 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn rescue(kinds: &[Name]) -> Vec<Rescued>;
         fn cleaned(leases: &[Lease]) -> ();
         fn progress(notes: &[Progress]) -> Vec<Lease>;
-        fn cancel(jobs: &[JobId], reason: &str) -> Vec<Cancelled>;
+        fn cancel(jobs: &[JobId], remark: &Remark<'_>) -> Vec<Cancelled>;
         fn retry(jobs: &[JobId]) -> ();
         fn retry_with(job: &JobId, payload: &Json, remark: &Remark<'_>) -> ();
         fn purge(jobs: &[JobId]) -> ();

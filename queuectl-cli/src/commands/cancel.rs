@@ -1,7 +1,7 @@
 //! `cancel`: stops jobs for good.
 
 use queuectl_core::JobId;
-use queuectl_core::store::{Cancelled, Store};
+use queuectl_core::store::{Cancelled, Remark, Store};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -22,9 +22,9 @@ struct Stopped {
     cancelled: bool,
 }
 
-pub(crate) fn run(session: &Session, ids: &[JobId], reason: &str) -> Result<Exit, CliError> {
+pub(crate) fn run(session: &Session, ids: &[JobId], remark: &Remark<'_>) -> Result<Exit, CliError> {
     let store = session.store_path()?.open()?;
-    let outcomes = store.cancel(ids, reason)?;
+    let outcomes = store.cancel(ids, remark)?;
     if session.ui.json {
         let jobs = ids.iter().zip(&outcomes);
         session.ui.document(&Document {

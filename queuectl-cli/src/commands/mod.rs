@@ -16,12 +16,14 @@ mod stream;
 mod wait;
 mod worker;
 
+use queuectl_core::store::Remark;
 use queuectl_core::{JobId, Name};
 
 use crate::args::{Command, Worker};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::session::Session;
+use crate::who::who;
 
 /// Does what was asked for.
 pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError> {
@@ -40,7 +42,10 @@ pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Show { id } => show::run(session, &job_id(&id)?),
         Command::Logs(args) => logs::run(session, &args),
         Command::Wait(args) => wait::run(session, &args),
-        Command::Cancel { ids, reason } => cancel::run(session, &job_ids(&ids)?, &reason),
+        Command::Cancel { ids, reason, by } => {
+            let by = by.unwrap_or_else(who);
+            cancel::run(session, &job_ids(&ids)?, &Remark { text: &reason, by: Some(&by) })
+        }
         Command::Retry { ids } => retry::run(session, &job_ids(&ids)?),
         Command::Dlq(args) => dlq::run(session, &args),
         Command::Queue(args) => queue::run(session, &args),

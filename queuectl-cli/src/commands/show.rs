@@ -172,6 +172,7 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
         field("ended", moment(finished));
     }
     field("cancelled", line(job.cancel_reason.as_deref().unwrap_or_default()).to_string());
+    field("cancelled by", line(job.cancelled_by.as_deref().unwrap_or_default()).to_string());
     let json = |json: &Option<queuectl_core::Json>| {
         json.as_ref().map_or_else(String::new, |json| line(json.as_str()).to_string())
     };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, fields, seconds};
+use crate::support::{Place, fields, seconds, who};
 
 /// Commands that fail so, each in a job of its own, which are dead by then.
 fn dead(place: &Place, jobs: &[(&str, &str)]) {
@@ -10,18 +10,6 @@ fn dead(place: &Place, jobs: &[(&str, &str)]) {
         place.ok(&["enqueue", id, command, "-r", "0"]);
     }
     place.ok(&["worker", "start", "--drain"]);
-}
-
-fn who() -> String {
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    let host = rustix::system::uname();
-    format!("{}@{}", name.unwrap_or(uid), host.nodename().to_string_lossy())
 }
 
 #[test]

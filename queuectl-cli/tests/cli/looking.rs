@@ -2,15 +2,16 @@
 
 use std::process::Stdio;
 
-use crate::support::{Place, fields};
+use crate::support::{Place, fields, who};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 34] = [
+const JOB_FIELDS: [&str; 35] = [
     "after",
     "argv",
     "attempts",
     "backoff",
     "cancel_reason",
+    "cancelled_by",
     "command",
     "concurrency_key",
     "created_at",
@@ -281,4 +282,19 @@ fn a_job_that_waits_shows_under_which_terms() {
     place.ok(&["cancel", "b"]);
     let job = place.job("c");
     assert_eq!((&job["state"], &job["needs"]), (&"pending".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn who_cancelled_a_job_is_shown_whatever_the_environment_says() {
+    let place = Place::new();
+    place.ok(&["enqueue", "a", "true"]);
+    place.ok(&["enqueue", "b", "true"]);
+    let mut cancel = place.command(&["cancel", "a", "--reason", "too late"]);
+    assert!(cancel.env("USER", "mallory").env("LOGNAME", "mallory").status().unwrap().success());
+    let job = place.job("a");
+    assert_eq!((&job["cancel_reason"], &job["cancelled_by"]), (&"too late".into(), &who().into()));
+    let shown = place.ok(&["show", "a"]);
+    assert!(shown.contains(&format!("cancelled by  {}\n", who())), "{shown}");
+    place.ok(&["cancel", "b", "--by", "the nightly clean-up"]);
+    assert_eq!(place.job("b")["cancelled_by"], "the nightly clean-up");
 }

@@ -29,13 +29,13 @@ const PRUNE_MAX: usize = 500;
 pub(super) fn cancel(
     tx: &mut Tx<'_>,
     jobs: &[JobId],
-    reason: &str,
+    remark: &Remark<'_>,
 ) -> Result<Vec<Cancelled>, StoreError> {
     // A job that is named twice is meant once, and gets the same answer twice.
     let mut answers: HashMap<&JobId, Cancelled> = HashMap::new();
     let mut ended = Vec::new();
     for id in distinct(jobs) {
-        let (key, answer) = cancel_one(tx, id, reason)?;
+        let (key, answer) = cancel_one(tx, id, remark)?;
         answers.insert(id, answer);
         ended.extend((answer == Cancelled::Now).then_some(key));
     }
@@ -53,12 +53,19 @@ fn distinct(jobs: &[JobId]) -> impl Iterator<Item = &JobId> {
 fn cancel_one(
     tx: &mut Tx<'_>,
     id: &JobId,
-    reason: &str,
+    remark: &Remark<'_>,
 ) -> Result<(JobKey, Cancelled), StoreError> {
+    let Remark { text: reason, by } = *remark;
     let (key, state) = found(tx, id)?;
     let next = transition(state, Event::Cancel).map_err(|refused| wrong_state(id, refused))?;
     if state == State::Processing {
-        // Its worker stops it; the first reason stands.
+        // Its worker stops it; the first reason stands, and who gave it.
+        tx.execute(
+            "INSERT OR REPLACE INTO queuectl_canceller (job, by)
+             SELECT key, ?2 FROM queuectl_lease
+             WHERE key = ?1 AND cancel_reason IS NULL AND ?2 IS NOT NULL",
+            (key.0, by),
+        )?;
         tx.execute(
             "UPDATE queuectl_lease SET cancel_reason = ifnull(cancel_reason, ?2) WHERE key = ?1",
             (key.0, reason),
@@ -70,6 +77,12 @@ fn cancel_one(
         return Ok((key, Cancelled::Requested));
     }
     settle::end_waiting(tx, key, state, next, reason)?;
+    if by.is_some() {
+        tx.execute(
+            "INSERT OR REPLACE INTO queuectl_canceller (job, by) VALUES (?1, ?2)",
+            (key.0, by),
+        )?;
+    }
     Ok((key, Cancelled::Now))
 }
 
@@ -108,6 +121,8 @@ pub(super) fn again(
     hold_unique_key(tx, id, key, state)?;
     if state.is_terminal() {
         dependents::lives_again(tx, key)?;
+        // Also of a job that completed before it was stopped: it may be cancelled by somebody else now.
+        tx.execute("DELETE FROM queuectl_canceller WHERE job = ?1", [key.0])?;
     }
     match state {
         State::Completed => keep_success(tx, key)?,
@@ -198,6 +213,7 @@ pub(super) fn delete(
         dead::leave(tx, key)?;
     }
     tx.execute("DELETE FROM queuectl_note WHERE job = ?1", [key.0])?;
+    tx.execute("DELETE FROM queuectl_canceller WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_attempt WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_output WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;

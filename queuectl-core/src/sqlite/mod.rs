@@ -333,8 +333,8 @@ impl Store for SqliteStore {
         self.combiner.borrowed(|tx| command::progress(tx, notes))
     }
 
-    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError> {
-        self.combiner.borrowed(|tx| command::cancel(tx, jobs, reason))
+    fn cancel(&self, jobs: &[JobId], remark: &Remark<'_>) -> Result<Vec<Cancelled>, StoreError> {
+        self.combiner.borrowed(|tx| command::cancel(tx, jobs, remark))
     }
 
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError> {
@@ -542,7 +542,7 @@ mod tests {
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };
         let store = SqliteStore::open(folder.path().join("queue.db"), options).unwrap();
         let added = store.enqueue(&[NewJob::new("k", &()).unwrap()]).unwrap();
-        store.cancel(&[added[0].id.clone()], "not wanted").unwrap();
+        store.cancel(&[added[0].id.clone()], &"not wanted".into()).unwrap();
         let another = Connection::open(store.path()).unwrap();
         another.execute("INSERT INTO queuectl_ready VALUES (1, 0, 1, 1, 0, NULL)", []).unwrap();
         let lease = Duration::from_secs(10);

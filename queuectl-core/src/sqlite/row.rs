@@ -125,7 +125,9 @@ pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state
      iif(abs(unique_states) & 128, (SELECT until_at FROM queuectl_period AS period \
                                     WHERE period.job = job.key), NULL), concurrency_key, \
      iif(state = 5, (SELECT failure FROM queuectl_dead AS dead \
-                     WHERE (dead.at, dead.job) = (finished_at, job.key)), NULL) \
+                     WHERE (dead.at, dead.job) = (finished_at, job.key)), NULL), \
+     iif(ifnull(lease.cancel_reason, job.cancel_reason) IS NULL, NULL, \
+         (SELECT by FROM queuectl_canceller AS canceller WHERE canceller.job = job.key)) \
      FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
 /// A whole job from [`JOB`], but for the jobs it waits for.
@@ -169,6 +171,7 @@ pub(super) fn job(
         unique_until: optional_timestamp(row, 25)?,
         concurrency_key: row.get(26)?,
         failure: row.get::<_, Option<i64>>(27)?.map(Fingerprint),
+        cancelled_by: row.get(28)?,
     })
 }
 

@@ -173,7 +173,7 @@ fn use_it(path: &Path) -> Vec<String> {
         note("held", store.held(workers).err().map(said));
     }
     note("register", workers.err().map(said));
-    note("cancel", store.cancel(&["job-7".parse().unwrap()], "damaged").err().map(said));
+    note("cancel", store.cancel(&["job-7".parse().unwrap()], &"damaged".into()).err().map(said));
     note("retry", store.retry(&["job-2".parse().unwrap()]).err().map(said));
     note("purge", store.purge(&["job-3".parse().unwrap()]).err().map(said));
     note("prune", store.prune().err().map(said));

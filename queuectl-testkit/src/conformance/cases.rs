@@ -47,6 +47,8 @@ macro_rules! conformance_cases {
                 a_failed_job_keeps_its_progress_when_it_is_retried
                 a_job_that_is_named_twice_is_meant_once
                 of_several_reasons_the_first_one_stands
+                who_cancelled_a_job_is_kept_with_the_reason
+                who_cancelled_a_job_is_forgotten_with_the_reason
                 a_failed_job_is_retried_without_its_delay
                 a_job_that_has_ended_is_retried_as_a_new_generation
                 a_result_and_progress_belong_to_their_generation

@@ -396,7 +396,7 @@ pub fn a_cancel_and_a_claim_happen_in_one_order(t: &mut Trial) {
             });
             let canceller = scope.spawn(|| {
                 start.wait();
-                handles[1].cancel(std::slice::from_ref(&id), "raced").unwrap()
+                handles[1].cancel(std::slice::from_ref(&id), &"raced".into()).unwrap()
             });
             (claimer.join().unwrap(), canceller.join().unwrap())
         });

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use queuectl_core::store::{Cancelled, JobQuery, Progress, Verdict};
+use queuectl_core::store::{Cancelled, JobQuery, Progress, Remark, Verdict};
 use queuectl_core::{
-    Cause, Event, JobId, JobKey, RefusedTransition, Report, Setting, State, StoreError, Token,
+    Cause, Event, JobId, JobKey, Otherwise, RefusedTransition, Report, Setting, State, StoreError,
+    Token,
 };
 
-use super::trial::{Trial, all_jobs, id, job, json, name, named, reported, secs};
+use super::trial::{Trial, all_jobs, id, job, json, name, named, of_kind, reported, secs};
 
 const DAY: std::time::Duration = secs(86_400);
 
@@ -24,7 +25,7 @@ pub fn a_waiting_job_is_cancelled_at_once(t: &mut Trial) {
     for state in [State::Pending, State::Blocked, State::Failed] {
         let id = t.job_in(state, job());
         t.advance(secs(1));
-        let done = t.store().cancel(std::slice::from_ref(&id), "obsolete").unwrap();
+        let done = t.store().cancel(std::slice::from_ref(&id), &"obsolete".into()).unwrap();
         assert_eq!(done, [Cancelled::Now]);
         let kept = t.job(&id);
         assert_eq!(kept.state, State::Cancelled);
@@ -40,7 +41,7 @@ pub fn a_running_job_is_marked_and_runs_on(t: &mut Trial) {
     let worker = t.worker();
     let claimed = t.claim_one(worker);
     for _ in 0..2 {
-        let done = t.store().cancel(std::slice::from_ref(&id), "obsolete").unwrap();
+        let done = t.store().cancel(std::slice::from_ref(&id), &"obsolete".into()).unwrap();
         assert_eq!(done, [Cancelled::Requested]);
     }
     let kept = t.job(&id);
@@ -93,7 +94,7 @@ pub fn a_job_that_has_ended_cannot_be_cancelled(t: &mut Trial) {
     for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
         let id = t.job_in(state, job());
         let before = t.snapshot();
-        let error = t.store().cancel(std::slice::from_ref(&id), "late").unwrap_err();
+        let error = t.store().cancel(std::slice::from_ref(&id), &"late".into()).unwrap_err();
         assert_wrong_state(&error, &id, state, Event::Cancel);
         assert_eq!(t.snapshot(), before);
     }
@@ -105,15 +106,15 @@ pub fn jobs_are_cancelled_all_or_none(t: &mut Trial) {
     let claimed = t.claim_one(t.worker());
     assert_eq!(claimed.id, id("runs"));
     let before = t.snapshot();
-    let error = t.store().cancel(&[id("a"), id("nobody"), id("c")], "x").unwrap_err();
+    let error = t.store().cancel(&[id("a"), id("nobody"), id("c")], &"x".into()).unwrap_err();
     assert!(matches!(error, StoreError::NotFound(missing) if missing == id("nobody")));
     assert_eq!(t.snapshot(), before);
-    let error = t.store().cancel(&[id("a"), id("runs"), ended.clone()], "x").unwrap_err();
+    let error = t.store().cancel(&[id("a"), id("runs"), ended.clone()], &"x".into()).unwrap_err();
     assert_wrong_state(&error, &ended, State::Completed, Event::Cancel);
     assert_eq!(t.snapshot(), before);
-    let done = t.store().cancel(&[id("c"), id("runs"), id("a")], "x").unwrap();
+    let done = t.store().cancel(&[id("c"), id("runs"), id("a")], &"x".into()).unwrap();
     assert_eq!(done, [Cancelled::Now, Cancelled::Requested, Cancelled::Now]);
-    assert_eq!(t.store().cancel(&[], "x").unwrap(), []);
+    assert_eq!(t.store().cancel(&[], &"x".into()).unwrap(), []);
 }
 
 /// What a failed job said of its progress is its own still: no new generation begins. A store forgot
@@ -135,11 +136,11 @@ pub fn a_job_that_is_named_twice_is_meant_once(t: &mut Trial) {
     t.claim_one(t.worker());
     let twice = [id("a"), id("b"), id("a"), id("b")];
     let (requested, now) = (Cancelled::Requested, Cancelled::Now);
-    assert_eq!(t.store().cancel(&twice, "why").unwrap(), [requested, now, requested, now]);
+    assert_eq!(t.store().cancel(&twice, &"why".into()).unwrap(), [requested, now, requested, now]);
     t.lose_workers();
     t.store().retry(&twice).unwrap();
     assert_eq!([t.state(&id("a")), t.state(&id("b"))], [State::Pending; 2]);
-    t.store().cancel(&twice, "why").unwrap();
+    t.store().cancel(&twice, &"why".into()).unwrap();
     t.store().purge(&twice).unwrap();
     assert!(all_jobs(t.store().as_ref()).is_empty());
 }
@@ -150,10 +151,60 @@ pub fn of_several_reasons_the_first_one_stands(t: &mut Trial) {
     let worker = t.worker();
     let claimed = t.claim_one(worker);
     for reason in ["first", "second"] {
-        t.store().cancel(std::slice::from_ref(&id), reason).unwrap();
+        t.store().cancel(std::slice::from_ref(&id), &reason.into()).unwrap();
         let orders = t.store().orders(&[worker]).unwrap();
         assert_eq!(orders.cancel, [(claimed.lease, "first".to_owned())]);
     }
+}
+
+/// Who asked is told together with the reason: it is not one's reason and another's name.
+pub fn who_cancelled_a_job_is_kept_with_the_reason(t: &mut Trial) {
+    let by = |text, by| Remark { text, by };
+    let cancel = |t: &Trial, id: &JobId, remark| {
+        t.store().cancel(std::slice::from_ref(id), &remark).unwrap();
+        let kept = t.job(id);
+        (kept.cancel_reason.unwrap_or_default(), kept.cancelled_by)
+    };
+    let ada = || Some("ada@desk".to_owned());
+    for state in [State::Pending, State::Blocked, State::Failed] {
+        let id = t.job_in(state, job().queue(state.as_str()).unwrap());
+        assert_eq!(cancel(t, &id, by("late", Some("ada@desk"))), ("late".to_owned(), ada()));
+        let other = t.job_in(state, job().queue(state.as_str()).unwrap());
+        assert_eq!(cancel(t, &other, "late".into()), ("late".to_owned(), None));
+    }
+    let worker = t.worker();
+    for (first, expected) in [(Some("ada@desk"), ada()), (None, None)] {
+        let id = t.enqueue(job().priority(1));
+        let claimed = t.claim_one(worker);
+        assert_eq!(cancel(t, &id, by("first", first)), ("first".to_owned(), expected.clone()));
+        let second = cancel(t, &id, by("second", Some("grace@desk")));
+        assert_eq!(second, ("first".to_owned(), expected.clone()));
+        assert_eq!(t.store().orders(&[worker]).unwrap().cancel.len(), 1);
+        t.fail(&claimed, secs(5));
+        let kept = t.job(&id);
+        assert_eq!((kept.state, kept.cancelled_by), (State::Cancelled, expected));
+    }
+}
+
+/// Also of a job that completed before it was stopped: the next who cancels it is another.
+pub fn who_cancelled_a_job_is_forgotten_with_the_reason(t: &mut Trial) {
+    let ada = Remark { text: "late", by: Some("ada@desk") };
+    let id = t.enqueue(job());
+    let claimed = t.claim_one(t.worker());
+    t.store().cancel(std::slice::from_ref(&id), &ada).unwrap();
+    t.complete(&claimed);
+    assert_eq!(t.job(&id).cancelled_by, None, "it was not cancelled");
+    t.retry(&id);
+    assert_eq!(t.job(&id).cancelled_by, None);
+    t.cancel(&id);
+    let kept = t.job(&id);
+    assert_eq!((kept.cancel_reason.as_deref(), kept.cancelled_by), (Some("not wanted"), None));
+    t.retry(&id);
+    t.store().cancel(std::slice::from_ref(&id), &ada).unwrap();
+    let child = t.enqueue(of_kind("never").after(id.clone()).otherwise(Otherwise::Cancel));
+    assert_eq!(t.job(&child).cancelled_by, None, "nobody cancelled that one");
+    t.retry(&id);
+    assert_eq!((t.state(&id), t.job(&id).cancelled_by), (State::Pending, None));
 }
 
 pub fn a_failed_job_is_retried_without_its_delay(t: &mut Trial) {
@@ -424,7 +475,7 @@ pub fn many_outlived_jobs_are_pruned_in_the_end(t: &mut Trial) {
     t.store().change_setting(Setting::RetentionCompleted, Some("1h")).unwrap();
     let added = t.add_all(&vec![job(); 1500]);
     let ids: Vec<_> = added.into_iter().map(|one| one.id).collect();
-    t.store().cancel(&ids[..1499], "not wanted").unwrap();
+    t.store().cancel(&ids[..1499], &"not wanted".into()).unwrap();
     t.advance(2 * DAY);
     assert_eq!(prune_all(t), 1499);
     assert_eq!(left(t), [ids[1499].to_string()]);
@@ -448,7 +499,7 @@ pub fn commands_on_jobs_that_are_not_there_are_refused(t: &mut Trial) {
         let ids = std::slice::from_ref(&missing);
         let store = t.store();
         let errors = [
-            store.cancel(ids, "x").map(drop).unwrap_err(),
+            store.cancel(ids, &"x".into()).map(drop).unwrap_err(),
             store.retry(ids).unwrap_err(),
             store.purge(ids).unwrap_err(),
         ];

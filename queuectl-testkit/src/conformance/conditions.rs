@@ -271,11 +271,11 @@ pub fn a_long_chain_is_cancelled_with_its_head(t: &mut Trial) {
 /// would have cancelled the other.
 pub fn a_parent_and_its_child_can_be_cancelled_together(t: &mut Trial) {
     t.add_all(&[named("a"), after("b", &["a"]).otherwise(Otherwise::Cancel)]);
-    let answers = t.store().cancel(&[id("a"), id("b")], "both").unwrap();
+    let answers = t.store().cancel(&[id("a"), id("b")], &"both".into()).unwrap();
     assert_eq!(answers, [queuectl_core::store::Cancelled::Now; 2]);
     assert_eq!(t.job(&id("b")).cancel_reason.as_deref(), Some("both"));
     t.add_all(&[named("c"), named("d").after_failure(id("c"))]);
-    t.store().cancel(&[id("d"), id("c")], "both").unwrap();
+    t.store().cancel(&[id("d"), id("c")], &"both".into()).unwrap();
     assert_eq!(t.state(&id("d")), State::Cancelled);
 }
 

@@ -186,7 +186,7 @@ pub fn a_worker_is_told_which_attempts_to_cancel(t: &mut Trial) {
     let workers = t.workers(2);
     let a = t.claim_one(workers[0]);
     t.claim_one(workers[1]);
-    t.store().cancel(&[id("a")], "obsolete").unwrap();
+    t.store().cancel(&[id("a")], &"obsolete".into()).unwrap();
     let expected = [(a.lease, "obsolete".to_owned())];
     let orders = t.store().orders(&workers).unwrap();
     assert_eq!(orders.cancel, expected);
@@ -262,7 +262,7 @@ pub fn a_worker_that_deregisters_gives_back_what_it_holds(t: &mut Trial) {
     let a = t.claim_one(workers[0]);
     t.claim_one(workers[0]);
     let c = t.claim_one(workers[1]);
-    t.store().cancel(&[id("b")], "not wanted").unwrap();
+    t.store().cancel(&[id("b")], &"not wanted".into()).unwrap();
     t.store().deregister(&workers[..1]).unwrap();
     let kept = t.job(&id("a"));
     assert_eq!((kept.state, kept.attempts, kept.token), (State::Pending, 0, Token(1)));

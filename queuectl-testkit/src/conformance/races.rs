@@ -40,7 +40,7 @@ pub fn a_completion_and_a_cancel_happen_in_one_order(t: &mut Trial) {
         let done = [settlement(claimed.lease, Verdict::Complete { result: None }, t.now())];
         let (settled, cancelled) = race(
             || store.exchange(&done, None).unwrap(),
-            || other.cancel(std::slice::from_ref(&id), "raced"),
+            || other.cancel(std::slice::from_ref(&id), &"raced".into()),
         );
         assert_eq!(settled.refused, [], "completion is never too late for a cancel");
         match cancelled {
@@ -215,7 +215,7 @@ pub fn counts_equal_recounts_after_a_riot(t: &mut Trial) {
                         .collect();
                     assert_eq!(store.exchange(&settle, None).unwrap().refused, []);
                     // Somebody else may have been faster in each of these.
-                    let _ = store.cancel(std::slice::from_ref(&added[0].id), "riot");
+                    let _ = store.cancel(std::slice::from_ref(&added[0].id), &"riot".into());
                     let _ = store.retry(std::slice::from_ref(&added[1].id));
                     store.pause(&name(queue), round % 3 == 0).unwrap();
                 }

@@ -287,7 +287,7 @@ pub fn what_one_handle_has_done_the_other_sees(t: &mut Trial) {
     let claimed = t.claim(t.worker(), 2);
     assert_eq!(claimed.len(), 2);
     t.complete(&claimed[1]);
-    other.cancel(&[mine], "from over there").unwrap();
+    other.cancel(&[mine], &"from over there".into()).unwrap();
     assert_eq!(t.store().orders(&[claimed[0].worker]).unwrap().cancel.len(), 1);
     assert_eq!(all_jobs(other.as_ref()), all_jobs(t.store().as_ref()));
     assert_eq!(other.counts().unwrap(), t.store().counts().unwrap());

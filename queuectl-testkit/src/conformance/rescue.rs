@@ -91,7 +91,7 @@ pub fn a_job_that_was_to_be_cancelled_is_cancelled_when_it_is_freed(t: &mut Tria
     for retries in [0, 3] {
         let added = t.add(job().max_retries(retries));
         t.claim_one(t.worker());
-        t.store().cancel(std::slice::from_ref(&added.id), "obsolete").unwrap();
+        t.store().cancel(std::slice::from_ref(&added.id), &"obsolete".into()).unwrap();
         assert_eq!(t.lose_workers(), [(added.key, State::Cancelled)]);
         let kept = t.job(&added.id);
         assert_eq!(kept.cancel_reason.as_deref(), Some("obsolete"));

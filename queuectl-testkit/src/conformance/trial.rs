@@ -214,7 +214,7 @@ impl Trial {
     }
 
     pub(super) fn cancel(&self, id: &JobId) {
-        self.store().cancel(std::slice::from_ref(id), "not wanted").expect("cancelling");
+        self.store().cancel(std::slice::from_ref(id), &"not wanted".into()).expect("cancelling");
     }
 
     pub(super) fn retry(&self, id: &JobId) {
@@ -252,7 +252,7 @@ impl Trial {
             State::Failed => self.fail(&held(), secs(3600)),
             State::Dead => self.end(&held(), Verdict::Die),
             State::Cancelled => {
-                store.cancel(std::slice::from_ref(&id), "not wanted").expect("cancelling");
+                store.cancel(std::slice::from_ref(&id), &"not wanted".into()).expect("cancelling");
             }
         }
         assert_eq!(self.state(&id), state);

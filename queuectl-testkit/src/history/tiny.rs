@@ -118,6 +118,7 @@ pub(super) fn job(name: &str, key: i64, state: State, token: i64, attempts: u32)
         needs: queuectl_core::Needs::All,
         otherwise: queuectl_core::Otherwise::Wait,
         cancel_reason: None,
+        cancelled_by: None,
         last_error: None,
         result: None,
         failure: None,

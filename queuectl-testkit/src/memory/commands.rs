@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use queuectl_core::store::Cancelled;
+use queuectl_core::store::{Cancelled, Remark};
 use queuectl_core::{
     Event, JobId, JobKey, Limit, Name, QueueLimits, Setting, Settings, State, StoreError,
     Timestamp, transition,
@@ -20,7 +20,7 @@ impl Data {
     pub(super) fn cancel(
         &mut self,
         ids: &[JobId],
-        reason: &str,
+        remark: &Remark<'_>,
         now: &Now,
     ) -> Result<Vec<Cancelled>, StoreError> {
         let keys = self.find_all(ids)?;
@@ -36,7 +36,7 @@ impl Data {
         let keys = distinct(&keys);
         for &key in &keys {
             if let Some(record) = self.jobs.get_mut(&key) {
-                record.cancel(reason, now)?;
+                record.cancel(remark, now)?;
             }
             self.note_leftovers(key, None);
         }
@@ -188,9 +188,12 @@ impl Data {
 }
 
 impl Record {
-    pub(super) fn cancel(&mut self, reason: &str, now: &Now) -> Result<(), StoreError> {
+    pub(super) fn cancel(&mut self, remark: &Remark<'_>, now: &Now) -> Result<(), StoreError> {
         // Its worker may have been told the first reason by now.
-        self.job.cancel_reason.get_or_insert_with(|| reason.to_owned());
+        if self.job.cancel_reason.is_none() {
+            self.job.cancel_reason = Some(remark.text.to_owned());
+            self.job.cancelled_by = remark.by.map(str::to_owned);
+        }
         if self.job.state == State::Processing {
             self.job.updated_at = now.wall;
             Ok(())
@@ -202,7 +205,7 @@ impl Record {
     fn run_again(&mut self, now: &Now, delay: Duration) -> Result<(), StoreError> {
         if self.job.state.is_terminal() {
             self.job.attempts = 0;
-            self.job.cancel_reason = None;
+            (self.job.cancel_reason, self.job.cancelled_by) = (None, None);
             self.job.result = None;
             self.job.progress = None;
         }

@@ -62,7 +62,7 @@ impl Data {
             record.happen(Event::Unblock, now)?;
             record.note_due(now);
         } else if ends {
-            record.cancel(&in_vain.unwrap_or_default(), now)?;
+            record.cancel(&in_vain.unwrap_or_default().as_str().into(), now)?;
             self.tell_dependents(child, now)?;
         }
         Ok(())
@@ -82,7 +82,10 @@ impl Data {
             }
             let any = record.job.needs == Needs::Any;
             if !any || record.parents.values().all(|parent| parent.lost) {
-                record.cancel(&format!("job {id}, which it waited for, was deleted"), now)?;
+                record.cancel(
+                    &format!("job {id}, which it waited for, was deleted").as_str().into(),
+                    now,
+                )?;
                 cancelled.push(*child);
             }
         }

@@ -155,6 +155,7 @@ impl Data {
             needs: new.needs,
             otherwise: new.otherwise,
             cancel_reason: None,
+            cancelled_by: None,
             last_error: None,
             result: None,
             failure: None,

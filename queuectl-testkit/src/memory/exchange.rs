@@ -75,7 +75,7 @@ impl Data {
                 record.job.result.clone_from(result);
                 // A request to cancel came too late: the job was not cancelled, so there is no
                 // reason why it was.
-                record.job.cancel_reason = None;
+                (record.job.cancel_reason, record.job.cancelled_by) = (None, None);
             }
             // A job that will not run again keeps the time from which it might have.
             Verdict::Fail { retry_in } if event == Event::Fail => record.delay(*retry_in, now),

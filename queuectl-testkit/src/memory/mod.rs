@@ -219,8 +219,8 @@ impl Store for MemoryStore {
         self.write(|data, now| Ok(data.progress(notes, now)))
     }
 
-    fn cancel(&self, jobs: &[JobId], reason: &str) -> Result<Vec<Cancelled>, StoreError> {
-        self.write(|data, now| data.cancel(jobs, reason, now))
+    fn cancel(&self, jobs: &[JobId], remark: &Remark<'_>) -> Result<Vec<Cancelled>, StoreError> {
+        self.write(|data, now| data.cancel(jobs, remark, now))
     }
 
     fn retry(&self, jobs: &[JobId]) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use queuectl_core::store::{
-    ClaimRequest, JobQuery, Progress, Queues, Registration, Settlement, Sweep, Swept,
+    ClaimRequest, JobQuery, Progress, Queues, Registration, Remark, Settlement, Sweep, Swept,
     Verdict as Told,
 };
 use queuectl_core::{
@@ -15,7 +15,7 @@ use queuectl_core::{
 
 use super::seen::{
     Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenGroup, SeenJob, SeenNote,
-    SeenRescue, SeenWorker, Taken,
+    SeenRescue, SeenWorker, Taken, asker,
 };
 use super::step::{
     Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
@@ -112,8 +112,9 @@ impl Driver {
             }
             Step::Rescue(who) => return self.rescue(*who),
             Step::Cancel(who, jobs, reason) => {
-                let reason = format!("reason {reason}");
-                return Ok(Answer::Cancelled(self.store(*who).cancel(&self.ids(jobs), &reason)?));
+                let text = format!("reason {reason}");
+                let remark = Remark { text: &text, by: asker(*reason) };
+                return Ok(Answer::Cancelled(self.store(*who).cancel(&self.ids(jobs), &remark)?));
             }
             Step::Retry(who, jobs) => self.store(*who).retry(&self.ids(jobs))?,
             Step::RetryWith(who, job, payload, text) => {
@@ -468,6 +469,7 @@ impl Driver {
             waits_for,
             terms: (job.needs, job.otherwise),
             reason: job.cancel_reason.as_deref().map(reason),
+            by: job.cancelled_by.clone(),
             error: job.last_error.clone(),
             result: job.result.as_ref().map(|json| json.as_str().to_owned()),
             progress: job.progress.as_ref().map(|json| json.as_str().to_owned()),

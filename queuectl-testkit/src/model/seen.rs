@@ -84,6 +84,11 @@ pub(super) enum Reason {
     Unknown,
 }
 
+/// Who asks for a cancellation, for a reason of this number: not everybody says.
+pub(super) fn asker(reason: u8) -> Option<&'static str> {
+    reason.is_multiple_of(2).then_some("somebody")
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SeenClaim {
     pub(super) lease: Name,
@@ -166,6 +171,7 @@ pub(super) struct SeenJob {
     pub(super) waits_for: Vec<(u32, Condition)>,
     pub(super) terms: (Needs, Otherwise),
     pub(super) reason: Option<Reason>,
+    pub(super) by: Option<String>,
     pub(super) error: Option<String>,
     pub(super) result: Option<String>,
     pub(super) progress: Option<String>,

@@ -14,6 +14,7 @@ use queuectl_core::{
 
 use super::seen::{
     Answer, Reason, Refusal, Seen, SeenAttempt, SeenJob, SeenNote, SeenRescue, SeenWorker, Taken,
+    asker,
 };
 use super::step::{Expiry, Id, Name, New, Start, Step, Verdict, Who};
 
@@ -715,6 +716,10 @@ impl Job {
             waits_for: Vec::new(),
             terms: (Needs::All, Otherwise::Wait),
             reason: self.reason,
+            by: match self.reason {
+                Some(Reason::Asked(number)) => asker(number).map(str::to_owned),
+                _ => None,
+            },
             error: self.error.map(str::to_owned),
             result: self.result.map(|value| value.to_string()),
             progress: self.progress.map(|value| value.to_string()),

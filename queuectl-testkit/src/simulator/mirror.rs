@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use queuectl_core::store::{
     Cancelled, ClaimRequest, Enqueued, Exchanged, JobQuery, LaneCounts, Orders, Progress,
-    QueueInfo, Registration, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
+    QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
 };
 use queuectl_core::{
     Attempt, Job, JobId, JobKey, Json, Lease, Limit, ManualClock, Name, NewJob, Schedule, Setting,
@@ -183,8 +183,14 @@ impl Mirror {
         Ok(real)
     }
 
-    pub(super) fn cancel(&self, by: &Handle, ids: &[JobId], why: &str) -> Answer<Vec<Cancelled>> {
-        let both = both(by.real.cancel(ids, why), by.model.cancel(ids, why))?;
+    pub(super) fn cancel(
+        &self,
+        by: &Handle,
+        ids: &[JobId],
+        whom: Option<&str>,
+    ) -> Answer<Vec<Cancelled>> {
+        let why = Remark { text: "by chance", by: whom };
+        let both = both(by.real.cancel(ids, &why), by.model.cancel(ids, &why))?;
         self.compare_jobs(ids.iter().cloned());
         Ok(both.map(|(real, model)| same("cancelled", real, model)).unwrap_or_default())
     }

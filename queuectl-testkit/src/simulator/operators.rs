@@ -29,7 +29,7 @@ pub(super) struct Operators {
 #[derive(Debug, Clone)]
 enum Request {
     Enqueue(Vec<NewJob>),
-    Cancel(Vec<JobId>),
+    Cancel(Vec<JobId>, Option<&'static str>),
     Retry(Vec<JobId>),
     RetryWith(JobId),
     Sweep(Sweep),
@@ -108,7 +108,7 @@ impl Operators {
                 }
                 answer.map(|added| count_taken(&added, again, env))
             }
-            Request::Cancel(ids) => mirror.cancel(by, ids, "by chance").map(drop),
+            Request::Cancel(ids, who) => mirror.cancel(by, ids, *who).map(drop),
             Request::Retry(ids) => mirror.retry(by, ids),
             Request::RetryWith(id) => {
                 let payload = Json::of(&()).expect("JSON");
@@ -159,7 +159,10 @@ impl Operators {
                 let count = if dice.once_in(6) { 1 + dice.roll(12) } else { 1 };
                 Request::Enqueue((0..count).map(|_| self.new_job(env)).collect())
             }
-            55..62 => Request::Cancel(self.some_ids(env)),
+            55..62 => {
+                let who = dice.pick(&[None, Some("ada"), Some("grace")]);
+                Request::Cancel(self.some_ids(env), who)
+            }
             62..70 => {
                 env.tally.count("a retry by hand");
                 let fitting = |state: State| state.is_terminal() || state == State::Failed;

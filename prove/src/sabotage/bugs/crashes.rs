@@ -128,11 +128,11 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-cli/src/commands/cancel.rs",
-                "    let outcomes = store.cancel(ids, reason)?;",
+                "    let outcomes = store.cancel(ids, remark)?;",
                 r#"    for id in ids {
         session.ui.line(format_args!("cancelled {id}"))?;
     }
-    let outcomes = store.cancel(ids, reason)?;"#,
+    let outcomes = store.cancel(ids, remark)?;"#,
             ),
         ],
     },

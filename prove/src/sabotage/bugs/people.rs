@@ -85,4 +85,16 @@ pub(super) const BUGS: &[Bug] = &[
             ),
         ],
     },
+    Bug {
+        name: "the-last-who-cancels-is-kept",
+        breaks: "who cancelled a job is kept with the reason that stands",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/command.rs",
+                "WHERE key = ?1 AND cancel_reason IS NULL AND ?2 IS NOT NULL",
+                "WHERE key = ?1 AND ?2 IS NOT NULL",
+            ),
+        ],
+    },
 ];

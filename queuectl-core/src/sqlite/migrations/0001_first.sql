@@ -284,6 +284,12 @@ CREATE TABLE queuectl_note (
     PRIMARY KEY (job, note)
 ) STRICT;
 
+-- Who has cancelled a job, or asked for it. Means something only while there is a reason for it.
+CREATE TABLE queuectl_canceller (
+    job INTEGER PRIMARY KEY,
+    by TEXT NOT NULL
+) STRICT;
+
 -- Registered workers; the row goes when the worker does. Numbers are never used twice.
 CREATE TABLE queuectl_worker (
     worker INTEGER PRIMARY KEY AUTOINCREMENT,
