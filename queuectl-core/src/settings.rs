@@ -65,6 +65,10 @@ pub enum Setting {
     RetentionCompleted,
     /// How long dead jobs are kept.
     RetentionDead,
+    /// How many completed and cancelled jobs are kept.
+    RetentionCompletedCount,
+    /// How many dead jobs are kept.
+    RetentionDeadCount,
     /// How long a job waits until its priority counts as one higher.
     Aging,
     /// What an acknowledged write survives.
@@ -73,7 +77,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order in which they are listed.
-    pub const ALL: [Setting; 12] = [
+    pub const ALL: [Setting; 14] = [
         Setting::MaxRetries,
         Setting::BackoffBase,
         Setting::BackoffMax,
@@ -84,6 +88,8 @@ impl Setting {
         Setting::LogLimit,
         Setting::RetentionCompleted,
         Setting::RetentionDead,
+        Setting::RetentionCompletedCount,
+        Setting::RetentionDeadCount,
         Setting::Aging,
         Setting::Durability,
     ];
@@ -101,6 +107,8 @@ impl Setting {
             Setting::LogLimit => "log-limit",
             Setting::RetentionCompleted => "retention-completed",
             Setting::RetentionDead => "retention-dead",
+            Setting::RetentionCompletedCount => "retention-completed-count",
+            Setting::RetentionDeadCount => "retention-dead-count",
             Setting::Aging => "aging",
             Setting::Durability => "durability",
         }
@@ -121,6 +129,10 @@ impl Setting {
                 "how long completed and cancelled jobs are kept (a duration, or never)"
             }
             Setting::RetentionDead => "how long dead jobs are kept (a duration, or never)",
+            Setting::RetentionCompletedCount => {
+                "how many completed and cancelled jobs are kept (a number, or all)"
+            }
+            Setting::RetentionDeadCount => "how many dead jobs are kept (a number, or all)",
             Setting::Aging => "waiting that counts as one more priority (1ms to 366days, or never)",
             Setting::Durability => "what an acknowledged write survives (full, normal or off)",
         }
@@ -192,6 +204,10 @@ pub struct Settings {
     pub retention_completed: Option<Duration>,
     /// How long dead jobs are kept; `None` is for ever. For ever.
     pub retention_dead: Option<Duration>,
+    /// How many completed and cancelled jobs are kept; `None` is all. All.
+    pub retention_completed_count: Option<u64>,
+    /// How many dead jobs are kept; `None` is all. All.
+    pub retention_dead_count: Option<u64>,
     /// How long a job waits until its priority counts as one higher, so that none waits for ever;
     /// `None` leaves priorities as they are. `None`.
     pub aging: Option<Duration>,
@@ -212,6 +228,8 @@ impl Default for Settings {
             log_limit: 16 << 20,
             retention_completed: None,
             retention_dead: None,
+            retention_completed_count: None,
+            retention_dead_count: None,
             aging: None,
             durability: Durability::Full,
         }
@@ -219,6 +237,13 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether jobs that have ended are kept for ever, however many there are.
+    pub fn keeps_all(&self) -> bool {
+        let by_age = self.retention_completed.or(self.retention_dead);
+        let by_count = self.retention_completed_count.or(self.retention_dead_count);
+        by_age.is_none() && by_count.is_none()
+    }
+
     /// The backoff of a job that says nothing of it.
     pub fn backoff(&self) -> BackoffPolicy {
         BackoffPolicy::new(Curve::Exponential { base: self.backoff_base })
@@ -230,6 +255,7 @@ impl Settings {
     pub fn get(&self, setting: Setting) -> String {
         let duration = |duration: Duration| humantime::format_duration(duration).to_string();
         let optional = |limit: Option<Duration>| limit.map_or("never".to_owned(), duration);
+        let number = |number: Option<u64>| number.map_or("all".to_owned(), |n| n.to_string());
         match setting {
             Setting::MaxRetries => self.max_retries.to_string(),
             Setting::BackoffBase => self.backoff_base.to_string(),
@@ -241,6 +267,8 @@ impl Settings {
             Setting::LogLimit => format_size(self.log_limit),
             Setting::RetentionCompleted => optional(self.retention_completed),
             Setting::RetentionDead => optional(self.retention_dead),
+            Setting::RetentionCompletedCount => number(self.retention_completed_count),
+            Setting::RetentionDeadCount => number(self.retention_dead_count),
             Setting::Aging => optional(self.aging),
             Setting::Durability => self.durability.to_string(),
         }
@@ -291,6 +319,10 @@ impl Settings {
             Setting::LogLimit => self.log_limit = parse_size(value)?,
             Setting::RetentionCompleted => self.retention_completed = optional(value)?,
             Setting::RetentionDead => self.retention_dead = optional(value)?,
+            Setting::RetentionCompletedCount => {
+                self.retention_completed_count = number_or_all(value)?;
+            }
+            Setting::RetentionDeadCount => self.retention_dead_count = number_or_all(value)?,
             Setting::Aging => {
                 self.aging = optional(value)
                     .filter(|aging| aging.is_none_or(|aging| AGING.contains(&aging)))?;
@@ -330,6 +362,10 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 fn optional(text: &str) -> Option<Option<Duration>> {
     if text == "never" { Some(None) } else { parse_duration(text).map(Some) }
+}
+
+fn number_or_all(text: &str) -> Option<Option<u64>> {
+    if text == "all" { Some(None) } else { text.parse().ok().map(Some) }
 }
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -386,6 +422,8 @@ mod tests {
         let refused = [
             (Setting::MaxRetries, "-1"),
             (Setting::MaxRetries, "1.5"),
+            (Setting::RetentionDeadCount, "never"),
+            (Setting::RetentionCompletedCount, "-1"),
             (Setting::MaxRetries, "99999999999"),
             (Setting::BackoffBase, "0"),
             (Setting::BackoffBase, "nan"),

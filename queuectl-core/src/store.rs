@@ -246,7 +246,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn note(&self, job: &JobId, remark: &Remark<'_>) -> Result<(), StoreError>;
 
     /// Deletes some of the jobs that have outlived the store's retention settings, as
-    /// [`purge`](Store::purge) does; says how many.
+    /// [`purge`](Store::purge) does; says how many. Of those that are more than are to be kept, the dead
+    /// go in the order in which they died, the others in about that in which they were enqueued.
     /// A job that holds its unique key for a period is kept until that is over.
     /// Short: one call looks at a bounded number of jobs, and goes on where the last one ended.
     fn prune(&self) -> Result<u64, StoreError>;

@@ -85,6 +85,8 @@ fn view(settings: &Settings, setting: Setting) -> SettingView {
             Setting::LogLimit => json!(settings.log_limit),
             Setting::RetentionCompleted => seconds(settings.retention_completed),
             Setting::RetentionDead => seconds(settings.retention_dead),
+            Setting::RetentionCompletedCount => json!(settings.retention_completed_count),
+            Setting::RetentionDeadCount => json!(settings.retention_dead_count),
             _ => json!(settings.get(setting)),
         },
         text: settings.get(setting),

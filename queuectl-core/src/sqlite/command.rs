@@ -253,10 +253,7 @@ pub(super) fn prune(tx: &mut Tx<'_>, from: i64) -> Result<(u64, i64), StoreError
         let state = row::state(row, 1)?;
         if state.is_terminal() && row.get::<_, Option<bool>>(2)? == Some(true) {
             let key = JobKey(last);
-            let states = row.get::<_, Option<i64>>(4)?;
-            if states.is_some_and(|states| unique::lasts(states, state))
-                && !unique::is_over(tx, key, states.unwrap_or(0))?
-            {
+            if unique::is_spared(tx, key, row.get(4)?, state)? {
                 continue;
             }
             outlived.push((key, row::id(row, key, 3)?, state));

@@ -27,6 +27,7 @@ mod note;
 mod open;
 mod read;
 mod readers;
+mod retention;
 mod row;
 mod schedule;
 mod settle;
@@ -117,8 +118,8 @@ pub struct SqliteStore {
     life: Mutex<Option<LifeLock>>,
     /// The lost attempts of ended jobs whose leftovers this process was told to end.
     cleaning: Mutex<BTreeSet<Lease>>,
-    /// Where the next prune goes on.
-    prune_from: AtomicI64,
+    /// Where the next prune goes on: among what has become too old, and among what is too many.
+    prune_from: [AtomicI64; 2],
 }
 
 impl SqliteStore {
@@ -153,7 +154,7 @@ impl SqliteStore {
             },
             life: Mutex::new(None),
             cleaning: Mutex::default(),
-            prune_from: AtomicI64::new(0),
+            prune_from: Default::default(),
         })
     }
 
@@ -363,10 +364,15 @@ impl Store for SqliteStore {
     }
 
     fn prune(&self) -> Result<u64, StoreError> {
-        let from = self.prune_from.load(Ordering::Relaxed);
-        let (pruned, next) = self.combiner.borrowed(|tx| command::prune(tx, from))?;
-        self.prune_from.store(next, Ordering::Relaxed);
-        Ok(pruned)
+        let [old, surplus] = &self.prune_from;
+        let from = (old.load(Ordering::Relaxed), surplus.load(Ordering::Relaxed));
+        let (by_age, by_count) = self.combiner.borrowed(|tx| {
+            let by_age = command::prune(tx, from.0)?;
+            Ok((by_age, retention::surplus(tx, from.1)?))
+        })?;
+        old.store(by_age.1, Ordering::Relaxed);
+        surplus.store(by_count.1, Ordering::Relaxed);
+        Ok(by_age.0 + by_count.0)
     }
 
     fn expire(&self) -> Result<u64, StoreError> {

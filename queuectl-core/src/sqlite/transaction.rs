@@ -163,6 +163,19 @@ impl<'a> Tx<'a> {
         Ok(before + ours.map(|(_, _, n)| n).sum::<i64>())
     }
 
+    /// How many jobs are in these states by now.
+    pub(super) fn total(&self, states: &[State]) -> Result<i64, StoreError> {
+        let mut before = self.prepare("SELECT sum(n) FROM queuectl_count WHERE state = ?1")?;
+        let mut total = 0;
+        for &state in states {
+            let kept: Option<i64> =
+                before.query_row([super::row::code(state)], |row| row.get(0))?;
+            let ours = self.counts.iter().filter(|(_, s, _)| *s == state);
+            total += kept.unwrap_or(0) + ours.map(|(_, _, n)| n).sum::<i64>();
+        }
+        Ok(total)
+    }
+
     /// Applies a write that is undone if it fails, while the rest of the transaction goes on.
     pub(super) fn nested<T>(
         &mut self,

@@ -36,8 +36,21 @@ pub(super) fn ends_at_claim(states: i64) -> bool {
 }
 
 /// Whether a job that has ended in a state holds its key until its period is over.
-pub(super) fn lasts(states: i64, state: State) -> bool {
+fn lasts(states: i64, state: State) -> bool {
     states > 0 && states & PERIOD != 0 && includes(states, state)
+}
+
+/// Whether retention spares a job that has ended in a state: it holds its key until its period is over.
+pub(super) fn is_spared(
+    tx: &Tx<'_>,
+    key: JobKey,
+    states: Option<i64>,
+    state: State,
+) -> Result<bool, StoreError> {
+    match states.filter(|states| lasts(*states, state)) {
+        Some(states) => Ok(!is_over(tx, key, states)?),
+        None => Ok(false),
+    }
 }
 
 /// The job that holds a key.

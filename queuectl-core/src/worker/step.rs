@@ -209,12 +209,9 @@ impl Steps {
             self.schedule_due = None;
             return Some(Action::Tick);
         }
-        if std::mem::take(&mut self.prune) {
-            let Settings { retention_completed, retention_dead, .. } = self.settings;
-            let keeps_all = retention_completed.is_none() && retention_dead.is_none();
-            if !keeps_all && self.stop.is_none() {
-                return Some(Action::Prune);
-            }
+        let prunes = !self.settings.keeps_all() && self.stop.is_none();
+        if std::mem::take(&mut self.prune) && prunes {
+            return Some(Action::Prune);
         }
         if !self.notes.is_empty() {
             let notes = std::mem::take(&mut self.notes);

@@ -68,6 +68,9 @@ macro_rules! conformance_cases {
                 dead_jobs_are_pruned_by_their_own_retention
                 only_what_has_ended_is_pruned
                 many_outlived_jobs_are_pruned_in_the_end
+                no_more_dead_jobs_are_kept_than_their_number
+                no_more_completed_jobs_are_kept_than_their_number
+                a_job_whose_period_is_not_over_is_kept_beyond_the_number
                 commands_work_on_a_paused_queue
                 commands_on_jobs_that_are_not_there_are_refused
             }

@@ -481,6 +481,61 @@ pub fn many_outlived_jobs_are_pruned_in_the_end(t: &mut Trial) {
     assert_eq!(left(t), [ids[1499].to_string()]);
 }
 
+pub fn no_more_dead_jobs_are_kept_than_their_number(t: &mut Trial) {
+    t.store().change_setting(Setting::RetentionDeadCount, Some("2")).unwrap();
+    // In the order in which they died, not in which they were enqueued.
+    for id in ["a", "b", "c", "d"] {
+        t.enqueue(named(id).queue(id).unwrap());
+    }
+    for id in ["d", "b", "a"] {
+        let worker = t.worker();
+        let claimed = t.claim_from(worker, &[id]).remove(0);
+        t.end(&claimed, Verdict::Die);
+        t.advance(secs(1));
+    }
+    t.job_in(State::Completed, named("completed"));
+    assert_eq!(prune_all(t), 1);
+    assert_eq!(left(t), ["a", "b", "c", "completed"]);
+    t.store().change_setting(Setting::RetentionDeadCount, Some("0")).unwrap();
+    assert_eq!(prune_all(t), 2);
+    assert_eq!(left(t), ["c", "completed"]);
+}
+
+pub fn no_more_completed_jobs_are_kept_than_their_number(t: &mut Trial) {
+    t.store().change_setting(Setting::RetentionCompletedCount, Some("3")).unwrap();
+    t.job_in(State::Dead, named("dead"));
+    for id in ["a", "b"] {
+        t.job_in(State::Completed, named(id));
+    }
+    t.job_in(State::Cancelled, named("c"));
+    assert_eq!(prune_all(t), 0);
+    t.job_in(State::Completed, named("d"));
+    t.job_in(State::Cancelled, named("e"));
+    t.job_in(State::Pending, named("pending"));
+    assert_eq!(prune_all(t), 2);
+    assert_eq!(left(t), ["dead", "c", "d", "e", "pending"]);
+    t.cancel(&id("pending"));
+    assert_eq!(prune_all(t), 1);
+    assert_eq!(left(t), ["dead", "d", "e", "pending"]);
+}
+
+pub fn a_job_whose_period_is_not_over_is_kept_beyond_the_number(t: &mut Trial) {
+    t.store().change_setting(Setting::RetentionDeadCount, Some("1")).unwrap();
+    t.store().change_setting(Setting::RetentionCompletedCount, Some("1")).unwrap();
+    for state in [State::Dead, State::Completed] {
+        let held = |id: &str| named(id).unique_key(id).unwrap().unique_for(secs(60));
+        t.job_in(state, held(&format!("{state}-held")));
+        t.job_in(state, named(&format!("{state}-old")));
+        t.job_in(state, named(&format!("{state}-new")));
+    }
+    assert_eq!(prune_all(t), 4);
+    assert_eq!(left(t), ["dead-held", "completed-held"]);
+    t.advance(secs(61));
+    t.store().change_setting(Setting::RetentionDeadCount, Some("0")).unwrap();
+    assert_eq!(prune_all(t), 1);
+    assert_eq!(left(t), ["completed-held"]);
+}
+
 /// A backlog shrinks while it is paused: commands work on a paused queue as on any other.
 pub fn commands_work_on_a_paused_queue(t: &mut Trial) {
     let dead = t.job_in(State::Dead, named("dead"));

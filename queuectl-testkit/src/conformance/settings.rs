@@ -5,7 +5,7 @@ use queuectl_core::{InvalidSetting, Setting, Settings, StoreError};
 use super::trial::Trial;
 
 /// A value for each setting that is not its default.
-const OTHER: [(Setting, &str); 12] = [
+const OTHER: [(Setting, &str); 14] = [
     (Setting::MaxRetries, "7"),
     (Setting::BackoffBase, "1.5"),
     (Setting::BackoffMax, "10m"),
@@ -16,6 +16,8 @@ const OTHER: [(Setting, &str); 12] = [
     (Setting::LogLimit, "123"),
     (Setting::RetentionCompleted, "30days"),
     (Setting::RetentionDead, "90s"),
+    (Setting::RetentionCompletedCount, "5000"),
+    (Setting::RetentionDeadCount, "0"),
     (Setting::Aging, "5m"),
     (Setting::Durability, "normal"),
 ];

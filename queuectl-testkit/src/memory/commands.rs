@@ -107,9 +107,7 @@ impl Data {
             .values()
             .filter_map(|record| {
                 let finished_at = record.job.finished_at?;
-                let held = record.unique_until.is_some() && !record.gave_up;
-                let lasts = held && record.job.unique_while.contains(&record.job.state);
-                if lasts && !record.period_is_over(now) {
+                if self.is_spared(record.job.key, now) {
                     return None;
                 }
                 let retention = match record.job.state {
@@ -123,7 +121,41 @@ impl Data {
         outlived.truncate(PRUNE_LEN_MAX);
         let keys: Vec<JobKey> = outlived.into_iter().map(|(_, key)| key).collect();
         self.delete(&keys, now)?;
-        Ok(keys.len() as u64)
+        Ok(keys.len() as u64 + self.prune_surplus(now)?)
+    }
+
+    /// Deletes the first of those that are more than are to be kept.
+    fn prune_surplus(&mut self, now: &Now) -> Result<u64, StoreError> {
+        let (mut done, mut dead): (Vec<_>, Vec<_>) = self
+            .jobs
+            .values()
+            .filter(|record| record.job.state.is_terminal())
+            .map(|record| (record.job.finished_at, record.job.key))
+            .partition(|(_, key)| self.jobs[key].job.state != State::Dead);
+        done.sort_unstable_by_key(|(_, key)| *key);
+        dead.sort_unstable();
+        let mut surplus = Vec::new();
+        let settings = &self.settings;
+        for (ended, keep) in
+            [(done, settings.retention_completed_count), (dead, settings.retention_dead_count)]
+        {
+            let keep = keep.map_or(usize::MAX, |keep| usize::try_from(keep).unwrap_or(usize::MAX));
+            let more = ended.len().saturating_sub(keep);
+            let free =
+                ended.into_iter().map(|(_, key)| key).filter(|key| !self.is_spared(*key, now));
+            surplus.extend(free.take(more));
+        }
+        surplus.truncate(PRUNE_LEN_MAX);
+        self.delete(&surplus, now)?;
+        Ok(surplus.len() as u64)
+    }
+
+    /// Whether a job that has ended holds its unique key until its period is over.
+    fn is_spared(&self, key: JobKey, now: &Now) -> bool {
+        let record = &self.jobs[&key];
+        let held = record.unique_until.is_some() && !record.gave_up;
+        let lasts = held && record.job.unique_while.contains(&record.job.state);
+        lasts && !record.period_is_over(now)
     }
 
     pub(super) fn expire(&mut self, now: &Now) -> Result<u64, StoreError> {

@@ -17,7 +17,7 @@ use super::dead::GAP;
 use super::step::{
     Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
 };
-use super::world::{Abilities, World};
+use super::world::{Abilities, Job, World};
 
 /// The stories that there are.
 pub(super) struct Stories;
@@ -73,6 +73,15 @@ impl ReferenceStateMachine for Stories {
         let dead: Vec<u32> = dead.map(|(number, _)| *number).collect();
         if !dead.is_empty() {
             steps.push((3, edit(select(dead.clone()).boxed())));
+            let taken = |job: &u32| {
+                let unique = world.jobs[job].unique;
+                let lives = |other: &Job| other.unique == unique && !other.state.is_terminal();
+                unique.is_some() && world.jobs.values().any(lives)
+            };
+            if dead.iter().any(taken) {
+                let again = who().prop_map(|who| Step::Sweep(who, None, Remedy::Retry(None)));
+                steps.push((15, again.boxed()));
+            }
             steps.push((4, sweep(select(dead).boxed())));
         }
         if let Some(jobs) = in_states(|state| matches!(state, State::Dead | State::Cancelled)) {
@@ -385,6 +394,11 @@ fn change() -> BoxedStrategy<Step> {
     let retries = select(&[Some("0"), Some("1"), None]);
     prop_oneof![
         (who(), retention, keep).prop_map(|(who, what, value)| Step::Change(who, what, value)),
+        (who(), select(&[Some("0"), Some("1"), None])).prop_map(|(who, keep)| Step::Change(
+            who,
+            Setting::RetentionDeadCount,
+            keep
+        )),
         (who(), retries).prop_map(|(who, value)| Step::Change(who, Setting::MaxRetries, value)),
     ]
     .boxed()

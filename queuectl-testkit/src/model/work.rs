@@ -28,8 +28,10 @@ impl World {
         let (mut claimed, mut next_due_ms) = (Vec::new(), None);
         if let Some(claim) = claim {
             self.remember_due();
+            // What is freed by a job that expires meanwhile is for the next call.
+            let fitting = self.fitting(claim.only.as_deref());
             for &(worker, wanted) in &claim.workers {
-                claimed.extend(self.claim(worker, wanted, claim.only.as_deref()));
+                claimed.extend(self.claim(worker, wanted, &fitting));
             }
             next_due_ms = self
                 .jobs
@@ -103,10 +105,8 @@ impl World {
         }
     }
 
-    fn claim(&mut self, worker: u32, wanted: usize, only: Option<&[usize]>) -> Vec<SeenClaim> {
-        if self.workers.get(&worker).is_none_or(|worker| worker.stopping.is_some()) {
-            return Vec::new();
-        }
+    /// The jobs that may be claimed from these queues, in order.
+    fn fitting(&self, only: Option<&[usize]>) -> Vec<u32> {
         let served = |queue: usize| {
             let private = QUEUES[queue].starts_with("run:");
             let paused = self.queues.get(&queue).copied().unwrap_or(false);
@@ -121,10 +121,20 @@ impl World {
             .map(|(number, job)| (Reverse(job.priority), *number))
             .collect();
         fitting.sort_unstable();
+        fitting.into_iter().map(|(_, number)| number).collect()
+    }
+
+    fn claim(&mut self, worker: u32, wanted: usize, fitting: &[u32]) -> Vec<SeenClaim> {
+        if self.workers.get(&worker).is_none_or(|worker| worker.stopping.is_some()) {
+            return Vec::new();
+        }
         let mut claimed = Vec::new();
-        for (_, number) in fitting {
+        for &number in fitting {
             if claimed.len() == wanted {
                 break;
+            }
+            if !matches!(self.jobs[&number].state, State::Pending | State::Failed) {
+                continue;
             }
             if self.has_expired(&self.jobs[&number]) {
                 self.events.insert("a job that had expired when its turn came");

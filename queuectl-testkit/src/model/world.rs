@@ -587,7 +587,22 @@ impl World {
         if !outlived.is_empty() {
             self.events.insert("a pruned job");
         }
-        Answer::Pruned(outlived.len() as u64)
+        let dead = self.jobs.iter().filter(|(_, job)| job.state == State::Dead);
+        let mut dead: Vec<_> = dead.map(|(number, job)| (job.finished_at, *number)).collect();
+        dead.sort_unstable();
+        let keep = self.settings.retention_dead_count.unwrap_or(u64::MAX);
+        let more = (dead.len() as u64).saturating_sub(keep) as usize;
+        let spared = |job: &Job| {
+            let until = job.until.filter(|_| !job.gave_up);
+            until.is_some_and(|(moment, due)| self.until(moment, due).is_some())
+        };
+        let free = dead.into_iter().map(|(_, number)| number);
+        let surplus: Vec<u32> = free.filter(|one| !spared(&self.jobs[one])).take(more).collect();
+        self.delete(&surplus);
+        if !surplus.is_empty() {
+            self.events.insert("a dead job too many");
+        }
+        Answer::Pruned((outlived.len() + surplus.len()) as u64)
     }
 
     fn expire(&mut self) -> Answer {

@@ -185,7 +185,8 @@ impl Operators {
                 Request::Stop(dice.pick(workers), mode)
             }
             92..96 => {
-                let (setting, values): (_, [_; 3]) = match dice.roll(5) {
+                let (setting, values): (_, [_; 3]) = match dice.roll(6) {
+                    4 => (Setting::RetentionDeadCount, [None, Some("0"), Some("5")]),
                     3 => (Setting::Aging, [None, Some("1"), Some("10")]),
                     0 => (Setting::RetentionCompleted, [None, Some("5"), Some("30")]),
                     1 => (Setting::RetentionDead, [None, Some("5"), Some("30")]),
@@ -335,6 +336,7 @@ impl Operators {
             Request::Limit(kind("mail"), NO_LIMITS.to_vec()),
             Request::Set(Setting::RetentionCompleted, None),
             Request::Set(Setting::RetentionDead, None),
+            Request::Set(Setting::RetentionDeadCount, None),
             // Or there would be work for ever.
             Request::RemoveSchedule(kind("minutely")),
             Request::RemoveSchedule(kind(BEAT)),

@@ -97,4 +97,16 @@ pub(super) const BUGS: &[Bug] = &[
             ),
         ],
     },
+    Bug {
+        name: "retention-by-number-takes-the-newest",
+        breaks: "of too many dead jobs those go that died first",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/retention.rs",
+                "ORDER BY at, dead.job",
+                "ORDER BY at DESC, dead.job DESC",
+            ),
+        ],
+    },
 ];
