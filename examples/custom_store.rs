@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
-    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
-    Waker, Watch, WorkerInfo,
+    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
+    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept,
+    Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
     Attempt, Context, Handlers, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note,
@@ -161,6 +161,22 @@ impl<S: Store> Store for Counting<S> {
 
     fn note(&self, job: &JobId, remark: &Remark<'_>) -> Result<(), StoreError> {
         self.count("note").note(job, remark)
+    }
+
+    fn close_batch(&self, batch: &Name, then: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+        self.count("close_batch").close_batch(batch, then)
+    }
+
+    fn cancel_batch(&self, batch: &Name, remark: &Remark<'_>) -> Result<u64, StoreError> {
+        self.count("cancel_batch").cancel_batch(batch, remark)
+    }
+
+    fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError> {
+        self.count("batch").batch(name)
+    }
+
+    fn batches(&self, limit: usize) -> Result<Vec<BatchInfo>, StoreError> {
+        self.count("batches").batches(limit)
     }
 
     fn expire(&self) -> Result<u64, StoreError> {

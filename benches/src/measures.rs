@@ -115,11 +115,12 @@ impl List {
     /// Small graphs beside large ones: what a job costs must not grow with the graph. A chain is one job
     /// for each commit, so there are fewer of them.
     fn graphs(self) -> Vec<Measure> {
-        let forms: [(&str, graph::Form); 4] = [
+        let forms: [(&str, graph::Form); 5] = [
             ("a chain", graph::chain),
             ("all after one", graph::fan_out),
             ("one after all", graph::fan_in),
             ("layers", graph::layers),
+            ("a batch", graph::batch),
         ];
         let measures = |(name, form): (&str, graph::Form)| {
             let jobs = match name {

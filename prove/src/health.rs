@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 18] = [
+const WRONG: [(&str, &str); 19] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
@@ -111,8 +111,16 @@ const WRONG: [(&str, &str); 18] = [
     (
         "a dependency leads to a job that is not there",
         "SELECT 1 FROM queuectl_dependency
-         WHERE parent NOT IN (SELECT key FROM queuectl_job)
-            OR child NOT IN (SELECT key FROM queuectl_job)",
+         WHERE parent NOT IN (SELECT key FROM queuectl_job UNION SELECT -batch FROM queuectl_batch)
+            OR child NOT IN (SELECT key FROM queuectl_job UNION SELECT -batch FROM queuectl_batch)",
+    ),
+    (
+        "a batch does not know how many of its jobs have not ended",
+        "SELECT batch FROM queuectl_batch WHERE total - completed - dead - cancelled !=
+             (SELECT count(*) FROM queuectl_dependency JOIN queuectl_job ON key = parent
+              WHERE child = -batch AND state IN (0, 1, 4))
+            OR (finished_at IS NULL) =
+               (closed_at IS NOT NULL AND completed + dead + cancelled = total)",
     ),
     (
         "an attempt or an output is nobody's",
@@ -242,6 +250,7 @@ mod tests {
             "UPDATE queuectl_job SET expires_at = 1 WHERE state = 1",
             "UPDATE queuectl_job SET blockers = 7 WHERE state = 1",
             "INSERT INTO queuectl_dependency VALUES (1, 999, 0, 0, 0, 0)",
+            "INSERT INTO queuectl_batch (name, created_at, total) VALUES ('b', 1, 1)",
             "INSERT INTO queuectl_output VALUES (1, 1, 1, 0, 0, x'', x'')",
             "UPDATE queuectl_lane SET queue = 99",
             "INSERT INTO queuectl_attempt VALUES (1, 9, 1, 1, 1, 1, 'failed', NULL, NULL, NULL)",

@@ -27,6 +27,7 @@ const USUAL: &[(&str, u64)] = &[
     ("a death with attempts running", 2_800),
     ("a death with attempts that had not begun", 280),
     ("a job claimed again after its delay", 23_000),
+    ("a job claimed after a batch", 1_000),
     ("a job claimed after a failure that it waited for", 630),
     ("a job claimed after those it waited for", 3_800),
     ("a job cancelled by the end of another", 67),

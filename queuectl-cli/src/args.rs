@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, ColorChoice, Parser, Subcommand};
-use queuectl_core::{Needs, Otherwise};
+use queuectl_core::{Condition, Needs, Otherwise};
 
 use crate::input::job_spec::RETRIES_MAX;
 
@@ -148,6 +148,16 @@ Examples:
   queuectl schedule pause nightly")]
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// List, show, close and cancel batches of jobs
+    #[command(after_help = "\
+Examples:
+  queuectl enqueue --batch book './page 1'
+  queuectl enqueue --batch book './page 2'
+  queuectl batch close book
+  queuectl enqueue --after-batch book './bind'
+  queuectl batch show book")]
+    #[command(subcommand)]
+    Batch(Batch),
     /// Show and change the store's settings
     Config(Config),
 
@@ -253,6 +263,15 @@ pub(crate) struct Enqueue {
     /// Wait until these jobs have ended, in whichever way
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) after_end: Vec<String>,
+    /// Wait until these batches have ended: with --on, how
+    #[arg(long, value_name = "BATCH", value_delimiter = ',')]
+    pub(crate) after_batch: Vec<String>,
+    /// How the batches must end: success (of all jobs), failure (of any), end [default: success]
+    #[arg(long, value_name = "HOW", requires = "after_batch")]
+    pub(crate) on: Option<Condition>,
+    /// Put the job into a batch, which is made with its first job
+    #[arg(long, value_name = "NAME")]
+    pub(crate) batch: Option<String>,
     /// How many of them must have ended so: all, any [default: all]
     #[arg(long, value_name = "HOW MANY")]
     pub(crate) needs: Option<Needs>,
@@ -617,6 +636,52 @@ pub(crate) struct DlqPurge {
     /// Only those that died longer ago than this
     #[arg(long, value_name = "DURATION", conflicts_with = "ids", allow_negative_numbers = true)]
     pub(crate) older_than: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Batch {
+    /// List the newest batches
+    #[command(after_help = "\
+Examples:
+  queuectl batch list
+  queuectl batch list --limit 5 --json")]
+    #[command(visible_alias = "ls")]
+    List {
+        /// How many at most
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show how far a batch has come
+    #[command(after_help = "\
+Examples:
+  queuectl batch show book")]
+    Show {
+        /// The batch
+        name: String,
+    },
+    /// Say that a batch ends with the last of its jobs; only then can others wait for it
+    #[command(after_help = "\
+Examples:
+  queuectl batch close book
+  queuectl enqueue --after-batch book --on failure './complain'")]
+    Close {
+        /// The batch
+        name: String,
+    },
+    /// Cancel the jobs of a batch that have not ended
+    #[command(after_help = "\
+Examples:
+  queuectl batch cancel book --reason 'no paper'")]
+    Cancel {
+        /// The batch
+        name: String,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "cancelled with its batch")]
+        reason: String,
+        /// Who it is, kept with the jobs [default: this account, user@host]
+        #[arg(long, value_name = "WHO")]
+        by: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -103,6 +103,11 @@ impl From<StoreError> for CliError {
         let (exit, hint) = match &error {
             StoreError::NotFound(_) => (Exit::NOT_FOUND, Some("queuectl list")),
             StoreError::NoSchedule(_) => (Exit::NOT_FOUND, Some("queuectl schedule list")),
+            StoreError::NoBatch(_) => (Exit::NOT_FOUND, Some("queuectl batch list")),
+            StoreError::BatchClosed(_) | StoreError::BatchEnded(_) => {
+                (Exit::CONFLICT, Some("queuectl batch list"))
+            }
+            StoreError::BatchOpen(_) => (Exit::CONFLICT, Some("queuectl batch close NAME")),
             StoreError::NoWorker(_) => (Exit::NOT_FOUND, Some("queuectl worker list")),
             StoreError::DuplicateId(_) | StoreError::NumberGiven(_) => {
                 (Exit::CONFLICT, Some("choose another id, or leave it out to be given one"))

@@ -60,6 +60,8 @@ fn some_line() -> impl Strategy<Value = String> {
         "unique_while",
         "on_conflict",
         "after",
+        "after_batches",
+        "batch",
         "needs",
         "otherwise",
         "tags",

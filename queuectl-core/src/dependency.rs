@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::id::JobId;
+use crate::id::{JobId, Name};
 use crate::state::State;
 
 /// One job that another waits for.
@@ -25,6 +25,16 @@ impl From<JobId> for After {
     fn from(job: JobId) -> Self {
         After { job, on: Condition::Success }
     }
+}
+
+/// A batch that a job waits for. It has ended when it is closed and each of its jobs has: with success
+/// if each has completed, otherwise with failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AfterBatch {
+    /// The batch.
+    pub batch: Name,
+    /// How it must end.
+    pub on: Condition,
 }
 
 /// How a parent must end for a job that waits for it.

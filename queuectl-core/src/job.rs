@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::backoff::BackoffPolicy;
 use crate::clock::Timestamp;
-use crate::dependency::{After, Condition, Needs, Otherwise};
+use crate::dependency::{After, AfterBatch, Condition, Needs, Otherwise};
 use crate::id::{
     CHOSEN_KEY_MAX, Fingerprint, InvalidName, JobId, JobKey, Lease, Name, Token, WorkerKey,
 };
@@ -216,8 +216,12 @@ pub struct NewJob {
     /// [`per_key`](crate::QueueLimits::per_key) allows.
     pub concurrency_key: Option<String>,
     /// The jobs that must have ended before this one may run, and how. They must exist, or stand
-    /// earlier in the same batch.
+    /// earlier in the same call.
     pub after: Vec<After>,
+    /// The batches that must have ended before this one may run, and how. They must be closed.
+    pub after_batches: Vec<AfterBatch>,
+    /// The batch that the job is in. It is made with its first job.
+    pub batch: Option<Name>,
     /// How many of them must have ended as the job waits for: all of them unless said otherwise.
     pub needs: Needs,
     /// What becomes of the job when they end otherwise: it waits unless said otherwise.
@@ -257,6 +261,8 @@ impl NewJob {
             on_conflict: OnConflict::Keep,
             concurrency_key: None,
             after: Vec::new(),
+            after_batches: Vec::new(),
+            batch: None,
             needs: Needs::All,
             otherwise: Otherwise::Wait,
             tags: Vec::new(),
@@ -534,6 +540,57 @@ impl NewJob {
         self.after_on(parent, Condition::End)
     }
 
+    /// Puts the job into a batch: jobs that are counted together, and that others can wait for together.
+    /// The batch is made with its first job. It takes jobs from any call, also from those of its jobs that
+    /// run, and has ended when it is [closed](crate::Store::close_batch) and each of its jobs has. It is
+    /// kept as long as one of them is.
+    ///
+    /// ```
+    /// use queuectl_core::{Condition, Name, NewJob, SqliteOptions, SqliteStore, State, Store};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+    /// # let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+    /// let page = |number: u32| NewJob::new("page", &number)?.batch("book");
+    /// store.enqueue(&[page(1)?, page(2)?])?;
+    ///
+    /// // The last of the batch, and what runs when all of it has ended, are added as it is closed.
+    /// let bind = NewJob::new("bind", &())?.after_batch("book", Condition::Success)?;
+    /// let complain = NewJob::new("complain", &())?.after_batch("book", Condition::Failure)?;
+    /// let book = Name::new("book")?;
+    /// let added = store.close_batch(&book, &[page(3)?, bind, complain])?;
+    ///
+    /// store.cancel(&[added[0].id.clone()], &"misprinted".into())?;
+    /// let progress = store.batch(&book)?.expect("it has jobs");
+    /// assert_eq!((progress.total, progress.cancelled, progress.left()), (3, 1, 2));
+    ///
+    /// store.cancel_batch(&book, &"no paper".into())?;
+    /// let bind = store.job(&added[1].id)?.expect("it was added");
+    /// let complain = store.job(&added[2].id)?.expect("it was added");
+    /// assert_eq!(bind.state, State::Blocked); // Somebody may retry the pages.
+    /// assert_eq!(complain.state, State::Pending);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::Name`] if the text is not a name.
+    pub fn batch(mut self, batch: &str) -> Result<Self, InvalidJob> {
+        self.batch = Some(name("batch", batch)?);
+        Ok(self)
+    }
+
+    /// Makes the job wait until a batch has ended so. May be called several times, and with the methods
+    /// for single jobs. The batch must be closed, or be the one that is closed with this job.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::Name`] if the text is not a name.
+    pub fn after_batch(mut self, batch: &str, on: Condition) -> Result<Self, InvalidJob> {
+        self.after_batches.push(AfterBatch { batch: name("after_batch", batch)?, on });
+        Ok(self)
+    }
+
     fn after_on(mut self, job: JobId, on: Condition) -> Self {
         self.after.push(After { job, on });
         self
@@ -722,9 +779,13 @@ pub struct Job {
     pub concurrency_key: Option<String>,
     /// Its labels.
     pub tags: Vec<Name>,
-    /// The jobs it still waits for, and how they must end. Empty unless it is blocked, as are the
-    /// next two at their defaults.
+    /// The batch it is in.
+    pub batch: Option<Name>,
+    /// The jobs it still waits for, and how they must end. Empty unless it is blocked, and so are the
+    /// batches; the next two are then at their defaults.
     pub waits_for: Vec<After>,
+    /// The batches it still waits for.
+    pub waits_for_batches: Vec<AfterBatch>,
     /// How many of them must end so.
     pub needs: Needs,
     /// What becomes of it if they end otherwise.

@@ -110,7 +110,7 @@ pub use attempt::{Attempt, Captured, Cause, Report};
 pub use backoff::{BackoffPolicy, Curve, InvalidBackoff};
 pub use chain::Chain;
 pub use clock::{BootId, BootTime, Clock, InvalidTimestamp, ManualClock, SystemClock, Timestamp};
-pub use dependency::{After, Condition, Needs, Otherwise, Outlook, UnknownWord};
+pub use dependency::{After, AfterBatch, Condition, Needs, Otherwise, Outlook, UnknownWord};
 pub use failure::Failure;
 pub use handler::{
     Context, Finished, Handler, Handlers, Outcome, ProgressSink, StopCause, StopSignal,

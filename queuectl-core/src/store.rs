@@ -59,6 +59,10 @@ use crate::state::{RefusedTransition, State};
 /// lost parent that is [retried](Store::retry) counts again. A parent that is named twice counts once, as
 /// it was named first.
 ///
+/// A closed [batch](NewJob::batch) is a parent as well: it ends with the last of its jobs, as if it had
+/// completed if all of them have, and as if it were dead otherwise. It lives again when one of its jobs is
+/// retried, and is deleted with the last of them when it has ended.
+///
 /// Dependents are told in the call in which a job ends, whichever call that is; so are those of a job
 /// that is cancelled thereby. What that costs grows with their number, and with nothing else.
 ///
@@ -78,9 +82,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A job starts as [`State::Blocked`] if it has to wait for its `after` jobs (see
     /// [Dependencies](Store#dependencies)), otherwise as [`State::Pending`]; as [`State::Cancelled`] if
     /// they have ended already in a way that leaves it nothing to wait for. Among jobs of one priority in
-    /// one queue, those enqueued earlier, and earlier in the batch, are claimed first.
+    /// one queue, those enqueued earlier, and earlier in the call, are claimed first.
     ///
-    /// A job whose `unique_key` another holds, in the store or earlier in the batch, is not added; the
+    /// A job whose `unique_key` another holds, in the store or earlier in the call, is not added; the
     /// answer gives the other's id. How long a job holds its key is said by its own
     /// [`UniqueScope`](crate::UniqueScope): by default while it lives. For a period it does so from its
     /// enqueueing on, also when it has ended, but not when it was cancelled. In a set of states, it
@@ -106,7 +110,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::DuplicateId`] if a chosen id is taken, [`StoreError::NumberGiven`] if it has the
     /// form of an automatic id and is not above all of them, [`StoreError::NumberOutOfRange`] if it is
     /// above [`CHOSEN_KEY_MAX`], [`StoreError::NotFound`] if an `after`
-    /// job does not exist, [`StoreError::Cycle`] if a job is to wait for itself,
+    /// job does not exist, [`StoreError::NoBatch`] or [`StoreError::BatchOpen`] for a batch that cannot be
+    /// waited for, [`StoreError::BatchEnded`] for one that takes no more jobs,
+    /// [`StoreError::BatchClosed`] for one that does not take this, [`StoreError::Cycle`] if a job is to
+    /// wait for itself,
     /// [`StoreError::BatchTooLarge`] beyond [`BATCH_LEN_MAX`] jobs.
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError>;
 
@@ -184,6 +191,35 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Records what running attempts say of their progress; returns the leases that are no longer
     /// held.
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError>;
+
+    /// Closes a [batch](NewJob::batch), so that it ends with the last of its jobs, and adds the jobs
+    /// `then` in the same transaction: the last of the batch itself, or what is to wait for it. A batch
+    /// that there is not is made; one without a job has completed at once, and is deleted.
+    ///
+    /// From then on the batch takes jobs until it has ended, so that one of its jobs can add others while
+    /// it runs; but none that waits for a job of no batch or another, or for a batch: that one might wait
+    /// for this batch.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::BatchClosed`] if it is closed already, so that what follows a batch is added once;
+    /// and those of [`enqueue`](Store::enqueue).
+    fn close_batch(&self, batch: &Name, then: &[NewJob]) -> Result<Vec<Enqueued>, StoreError>;
+
+    /// Cancels each job of a batch that has not ended, as [`cancel`](Store::cancel) does; says how many.
+    /// The batch itself goes on: it is open still, or ends with the last of them. What this costs grows
+    /// with the number of its jobs.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoBatch`].
+    fn cancel_batch(&self, batch: &Name, remark: &Remark<'_>) -> Result<u64, StoreError>;
+
+    /// How far a batch has come, or `None`. Kept, not counted: the cost does not grow with the batch.
+    fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError>;
+
+    /// The newest batches, newest first.
+    fn batches(&self, limit: usize) -> Result<Vec<BatchInfo>, StoreError>;
 
     /// Cancels jobs, all or none. A job that runs is marked, and its worker told; it becomes
     /// [`State::Cancelled`] when the worker has stopped it, unless it completes first. The remark says why,
@@ -813,6 +849,45 @@ impl LaneCounts {
     }
 }
 
+/// How far a batch has come. A job that was deleted counts as it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchInfo {
+    /// Its name.
+    pub name: Name,
+    /// When it got its first job.
+    pub created_at: Timestamp,
+    /// When it was closed.
+    pub closed_at: Option<Timestamp>,
+    /// When it had ended: it was closed, and the last of its jobs had. Nothing again while a job of it is
+    /// run once more.
+    pub finished_at: Option<Timestamp>,
+    /// How many jobs it has.
+    pub total: u64,
+    /// How many of them have completed.
+    pub completed: u64,
+    /// How many are dead.
+    pub dead: u64,
+    /// How many are cancelled.
+    pub cancelled: u64,
+}
+
+impl BatchInfo {
+    /// How many of its jobs have not ended.
+    pub fn left(&self) -> u64 {
+        self.total.saturating_sub(self.completed + self.dead + self.cancelled)
+    }
+
+    /// How it stands: the state that those who wait for it see. [`State::Completed`] or [`State::Dead`]
+    /// once it has ended, otherwise [`State::Pending`].
+    pub fn state(&self) -> State {
+        match (self.finished_at, self.dead + self.cancelled) {
+            (None, _) => State::Pending,
+            (Some(_), 0) => State::Completed,
+            (Some(_), _) => State::Dead,
+        }
+    }
+}
+
 /// A queue that has been used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueInfo {
@@ -901,8 +976,23 @@ pub enum StoreError {
     /// The jobs wait for each other, or one for itself.
     #[error("job {0} would wait for itself")]
     Cycle(JobId),
+    /// There is no such batch.
+    #[error("there is no batch {0}")]
+    NoBatch(Name),
+    /// Only a closed batch can be waited for: one that is open might get jobs that wait for the waiting
+    /// one.
+    #[error("the batch {0} is not closed; only then can a job wait for it")]
+    BatchOpen(Name),
+    /// The batch is closed once, and takes no more jobs but such as wait for none but its own.
+    #[error(
+        "the batch {0} is closed: it is not closed again, and its jobs wait for no others than its own"
+    )]
+    BatchClosed(Name),
+    /// The batch takes no more jobs.
+    #[error("the batch {0} has ended")]
+    BatchEnded(Name),
     /// More than [`BATCH_LEN_MAX`] jobs.
-    #[error("{len} jobs in one batch; the limit is {BATCH_LEN_MAX}")]
+    #[error("{len} jobs in one call; the limit is {BATCH_LEN_MAX}")]
     BatchTooLarge {
         /// How many.
         len: usize,

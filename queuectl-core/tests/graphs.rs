@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use queuectl_core::store::{ClaimRequest, Queues, Registration, Settlement, Verdict};
 use queuectl_core::{
-    After, Clock, Durability, JobId, JobKey, Name, Needs, NewJob, Otherwise, SqliteOptions,
-    SqliteStore, State, Store, SystemClock,
+    After, Clock, Condition, Durability, JobId, JobKey, Name, Needs, NewJob, Otherwise,
+    SqliteOptions, SqliteStore, State, Store, SystemClock,
 };
 
 const JOBS: usize = 10_000;
@@ -67,6 +67,24 @@ fn any_of_all() {
     store.enqueue(&jobs).unwrap();
     let ran = run(&store, |_| Verdict::Complete { result: None });
     assert_eq!((ran.len(), ran[100]), (JOBS, JobKey(JOBS as i64)));
+}
+
+/// A batch of ten thousand, and what follows, which is claimed last although it comes first.
+#[test]
+fn a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let member = || NewJob::new("work", &()).unwrap().batch("all").unwrap();
+    let last = NewJob::new("work", &()).unwrap().priority(1);
+    let last = last.after_batch("all", Condition::Success).unwrap();
+    let members: Vec<_> = (1..JOBS).map(|_| member()).collect();
+    store.enqueue(&members).unwrap();
+    store.close_batch(&Name::new("all").unwrap(), &[member(), last]).unwrap();
+    let ran = run(&store, |_| Verdict::Complete { result: None });
+    assert_eq!((ran.len(), ran[JOBS]), (JOBS + 1, JobKey(JOBS as i64 + 1)));
+    let all = store.batch(&Name::new("all").unwrap()).unwrap().unwrap();
+    assert_eq!((all.total, all.completed), (JOBS as u64, JOBS as u64));
+    assert_eq!(all.state(), State::Completed);
 }
 
 fn layered(job: usize) -> Vec<usize> {

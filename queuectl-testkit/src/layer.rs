@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
-    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
-    Waker, Watch, WorkerInfo,
+    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
+    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept,
+    Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
     Attempt, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, QueueLimits, Schedule,
@@ -143,6 +143,10 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn sweep(sweep: &Sweep) -> Swept;
         fn note(job: &JobId, remark: &Remark<'_>) -> ();
         fn prune() -> u64;
+        fn close_batch(batch: &Name, then: &[NewJob]) -> Vec<Enqueued>;
+        fn cancel_batch(batch: &Name, remark: &Remark<'_>) -> u64;
+        fn batch(name: &Name) -> Option<BatchInfo>;
+        fn batches(limit: usize) -> Vec<BatchInfo>;
         fn expire() -> u64;
         fn pause(queue: &Name, paused: bool) -> ();
         fn limit(queue: &Name, limits: &[Limit]) -> QueueLimits;

@@ -238,8 +238,8 @@ fn file(path: &Path) -> Result<Vec<String>, rusqlite::Error> {
         (
             "dependencies between no jobs",
             "SELECT parent || '-' || child FROM queuectl_dependency
-             WHERE parent NOT IN (SELECT key FROM queuectl_job)
-                OR child NOT IN (SELECT key FROM queuectl_job)",
+             WHERE parent > 0 AND parent NOT IN (SELECT key FROM queuectl_job)
+                OR child > 0 AND child NOT IN (SELECT key FROM queuectl_job)",
         ),
         (
             "blocked jobs that wait for another number of jobs than they say",

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 
 use queuectl_core::shell::Program;
 use queuectl_core::store::{Enqueued, Store, StoreError};
-use queuectl_core::{After, BATCH_LEN_MAX, Condition, NewJob, UniqueScope};
+use queuectl_core::{After, AfterBatch, BATCH_LEN_MAX, Condition, NewJob, UniqueScope};
 use serde::Serialize;
 
 use super::{count, job_id, job_ids, name, names};
@@ -113,6 +113,8 @@ fn options(session: &Session, args: &Enqueue) -> Result<JobSpec, CliError> {
         on_conflict: args.on_conflict.as_deref().map(unique::policy).transpose()?,
         concurrency_key: args.concurrency_key.clone(),
         after: after(args)?,
+        after_batches: after_batches(args)?,
+        batch: args.batch.as_deref().map(|batch| name("batch", batch)).transpose()?,
         needs: args.needs,
         otherwise: args.otherwise,
         ..shape(&args.shape)?
@@ -146,11 +148,20 @@ fn after(args: &Enqueue) -> Result<Vec<After>, CliError> {
             all.push(After { job, on });
         }
     }
-    if all.is_empty() && (args.needs.is_some() || args.otherwise.is_some()) {
+    if all.is_empty()
+        && args.after_batch.is_empty()
+        && (args.needs.is_some() || args.otherwise.is_some())
+    {
         return Err(CliError::usage("--needs and --otherwise are for a job that waits for others")
             .hint("queuectl enqueue --after ID --otherwise cancel 'echo hello'"));
     }
     Ok(all)
+}
+
+fn after_batches(args: &Enqueue) -> Result<Vec<AfterBatch>, CliError> {
+    let on = args.on.unwrap_or_default();
+    let batches = names("after-batch", &args.after_batch)?;
+    Ok(batches.into_iter().map(|batch| AfterBatch { batch, on }).collect())
 }
 
 /// What the options that `enqueue` and `run` share ask of each job.

@@ -234,7 +234,10 @@ fn when(job: &Job, now: Timestamp) -> String {
         State::Pending | State::Failed => "due".to_owned(),
         State::Blocked => {
             let first = job.waits_for.first();
-            format!("after {}", first.map_or_else(String::new, |after| after.job.to_string()))
+            let batch =
+                || job.waits_for_batches.first().map(|after| format!("batch {}", after.batch));
+            let first = first.map(|after| after.job.to_string()).or_else(batch);
+            format!("after {}", first.unwrap_or_default())
         }
         State::Processing => {
             let since = relative(job.started_at.unwrap_or(job.updated_at), now);

@@ -1,5 +1,6 @@
 //! One file for each command: it calls the library and prints.
 
+mod batch;
 mod cancel;
 mod config;
 mod dlq;
@@ -50,6 +51,7 @@ pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Dlq(args) => dlq::run(session, &args),
         Command::Queue(args) => queue::run(session, &args),
         Command::Schedule(args) => schedule::run(session, &args),
+        Command::Batch(args) => batch::run(session, &args),
         Command::Config(args) => config::run(session, &args),
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use queuectl_core::shell::{SHELL_KIND, ShellJob};
 use queuectl_core::store::{Store, StoreError};
 use queuectl_core::{
-    After, Attempt, Captured, Cause, Condition, Job, JobId, Needs, Note, Otherwise, Report, State,
-    Timestamp,
+    After, AfterBatch, Attempt, Captured, Cause, Condition, Job, JobId, Needs, Note, Otherwise,
+    Report, State, Timestamp,
 };
 use serde::Serialize;
 
@@ -85,6 +85,10 @@ fn parents(store: &dyn Store, job: &Job) -> Result<Vec<String>, CliError> {
             None => format!("{on}{id}"),
         });
     }
+    for AfterBatch { batch, on } in &job.waits_for_batches {
+        let left = store.batch(batch)?.map_or(0, |batch| batch.left());
+        parents.push(format!("{on} of batch {batch} ({left} left)"));
+    }
     let left_out = job.waits_for.len().saturating_sub(PARENTS_SHOWN);
     if left_out > 0 {
         parents.push(format!("{left_out} more"));
@@ -155,6 +159,7 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
     field("tags", names(&job.tags));
     field("waits for", parents.join(", "));
     field("terms", terms(job));
+    field("batch", job.batch.as_ref().map_or_else(String::new, ToString::to_string));
     field("enqueued", moment(job.created_at));
     match job.state {
         State::Pending | State::Failed => field("runs", moment(job.run_at)),

@@ -7,7 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND};
-use queuectl_core::{After, BackoffPolicy, JSON_LEN_MAX, JobId, Json, Name, Start, UniqueScope};
+use queuectl_core::{
+    After, AfterBatch, BackoffPolicy, Condition, JSON_LEN_MAX, JobId, Json, Name, Start,
+    UniqueScope,
+};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -25,7 +28,7 @@ const DEPTH_MAX: usize = 64;
 pub(crate) const JOB_TEXT_LEN_MAX: usize = 2 * JSON_LEN_MAX;
 
 /// The fields that a job may have; the last four are read and ignored.
-const FIELDS: [&str; 30] = [
+const FIELDS: [&str; 32] = [
     "id",
     "command",
     "argv",
@@ -49,6 +52,8 @@ const FIELDS: [&str; 30] = [
     "on_conflict",
     "concurrency_key",
     "after",
+    "after_batches",
+    "batch",
     "needs",
     "otherwise",
     "tags",
@@ -142,6 +147,8 @@ impl Reader<'_> {
             }
             "concurrency_key" => spec.concurrency_key = Some(string(name, &value)?),
             "after" => spec.after = after_all(name, &value)?,
+            "after_batches" => spec.after_batches = after_batches(name, &value)?,
+            "batch" => spec.batch = Some(parsed(name, &value)?),
             "needs" => spec.needs = Some(parsed(name, &value)?),
             "otherwise" => spec.otherwise = Some(parsed(name, &value)?),
             "tags" => spec.tags = parsed_all::<Name>(name, &value)?,
@@ -291,23 +298,43 @@ where
 
 /// The jobs that a job waits for: one, or an array; each by its id, or as `{"job": ID, "on": CONDITION}`.
 fn after_all(name: &str, value: &Value) -> Result<Vec<After>, Refused> {
-    let one = |value: &Value| -> Result<After, Refused> {
+    let parents = parents::<JobId>(name, "job", "ids of jobs", value)?;
+    Ok(parents.into_iter().map(|(job, on)| After { job, on }).collect())
+}
+
+/// The batches that a job waits for, in the same forms.
+fn after_batches(name: &str, value: &Value) -> Result<Vec<AfterBatch>, Refused> {
+    let parents = parents::<Name>(name, "batch", "names of batches", value)?;
+    Ok(parents.into_iter().map(|(batch, on)| AfterBatch { batch, on }).collect())
+}
+
+fn parents<T>(
+    name: &str,
+    what: &str,
+    wanted: &str,
+    value: &Value,
+) -> Result<Vec<(T, Condition)>, Refused>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    let one = |value: &Value| -> Result<(T, Condition), Refused> {
         let Value::Object(fields) = value else {
-            return Ok(parsed::<JobId>(name, value)?.into());
+            return Ok((parsed(name, value)?, Condition::Success));
         };
         let field = |field: &str| fields.get(field).filter(|value| !value.is_null());
-        if let Some(other) = fields.keys().find(|field| !["job", "on"].contains(&field.as_str())) {
+        if let Some(other) = fields.keys().find(|field| ![what, "on"].contains(&field.as_str())) {
             return Err(Refused::new(format!("{name}: there is no field {other:?}"))
-                .hint(r#"write {"job": "build", "on": "failure"}"#));
+                .hint(format!(r#"write {{"{what}": "build", "on": "failure"}}"#)));
         }
-        let job = field("job").ok_or_else(|| Refused::new(format!("{name}: there is no job")))?;
+        let parent =
+            field(what).ok_or_else(|| Refused::new(format!("{name}: there is no {what}")))?;
         let on = field("on").map(|on| parsed(&format!("{name}.on"), on)).transpose()?;
-        Ok(After { job: parsed(&format!("{name}.job"), job)?, on: on.unwrap_or_default() })
+        Ok((parsed(&format!("{name}.{what}"), parent)?, on.unwrap_or_default()))
     };
     match value {
         Value::Array(items) => items.iter().map(one).collect(),
         Value::String(_) | Value::Object(_) => Ok(vec![one(value)?]),
-        _ => Err(wrong_type(name, "ids of jobs", value)),
+        _ => Err(wrong_type(name, wanted, value)),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
 use queuectl_core::{
-    After, BackoffPolicy, Expiry, JobId, Json, Name, Needs, NewJob, OnConflict, Otherwise, Start,
-    UniqueScope,
+    After, AfterBatch, BackoffPolicy, Expiry, JobId, Json, Name, Needs, NewJob, OnConflict,
+    Otherwise, Start, UniqueScope,
 };
 
 use super::Refused;
@@ -36,6 +36,8 @@ pub(crate) struct JobSpec {
     pub(crate) on_conflict: Option<OnConflict>,
     pub(crate) concurrency_key: Option<String>,
     pub(crate) after: Vec<After>,
+    pub(crate) after_batches: Vec<AfterBatch>,
+    pub(crate) batch: Option<Name>,
     pub(crate) needs: Option<Needs>,
     pub(crate) otherwise: Option<Otherwise>,
     pub(crate) tags: Vec<Name>,
@@ -71,6 +73,8 @@ impl JobSpec {
         prevail(&mut self.unique_scope, &other.unique_scope);
         prevail(&mut self.on_conflict, &other.on_conflict);
         prevail(&mut self.needs, &other.needs);
+        prevail(&mut self.batch, &other.batch);
+        self.after_batches.extend(other.after_batches.iter().cloned());
         prevail(&mut self.otherwise, &other.otherwise);
         prevail(&mut self.concurrency_key, &other.concurrency_key);
         self.env.extend(other.env.clone());
@@ -121,6 +125,8 @@ impl JobSpec {
         job.timeout = self.timeout;
         job.backoff = self.backoff;
         job.after = self.after;
+        job.after_batches = self.after_batches;
+        job.batch = self.batch;
         job.needs = self.needs.unwrap_or_default();
         job.otherwise = self.otherwise.unwrap_or_default();
         job.tags = self.tags;

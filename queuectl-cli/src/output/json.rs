@@ -7,8 +7,8 @@ use queuectl_core::schedule::{ScheduleInfo, TickOutcome, TickRecord};
 use queuectl_core::shell::{Program, SHELL_KIND, ShellJob};
 use queuectl_core::store::{StopMode, WorkerInfo};
 use queuectl_core::{
-    After, Attempt, Captured, Cause, Condition, Fingerprint, Job, Json, Missed, Name, Needs,
-    NewJob, Note, Otherwise, Overlap, Schedule, Spec, State, Timestamp,
+    After, AfterBatch, Attempt, Captured, Cause, Condition, Fingerprint, Job, Json, Missed, Name,
+    Needs, NewJob, Note, Otherwise, Overlap, Schedule, Spec, State, Timestamp,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -58,6 +58,8 @@ pub(crate) struct JobView {
     waits_for: Vec<String>,
     /// The same, as `enqueue` takes it: with the conditions.
     after: Vec<AfterView>,
+    after_batches: Vec<AfterBatchView>,
+    batch: Option<String>,
     needs: Option<Needs>,
     otherwise: Option<Otherwise>,
     cancel_reason: Option<String>,
@@ -102,6 +104,8 @@ impl From<&Job> for JobView {
             tags: job.tags.iter().map(ToString::to_string).collect(),
             waits_for: job.waits_for.iter().map(|after| after.job.to_string()).collect(),
             after: job.waits_for.iter().map(AfterView::from).collect(),
+            after_batches: job.waits_for_batches.iter().map(AfterBatchView::from).collect(),
+            batch: job.batch.as_ref().map(ToString::to_string),
             needs: (job.state == State::Blocked).then_some(job.needs),
             otherwise: (job.state == State::Blocked).then_some(job.otherwise),
             cancel_reason: job.cancel_reason.clone(),
@@ -124,6 +128,19 @@ struct AfterView {
 impl From<&After> for AfterView {
     fn from(after: &After) -> Self {
         AfterView { job: after.job.to_string(), on: after.on }
+    }
+}
+
+/// A batch that a job waits for.
+#[derive(Debug, Serialize)]
+struct AfterBatchView {
+    batch: String,
+    on: Condition,
+}
+
+impl From<&AfterBatch> for AfterBatchView {
+    fn from(after: &AfterBatch) -> Self {
+        AfterBatchView { batch: after.batch.to_string(), on: after.on }
     }
 }
 

@@ -5,11 +5,13 @@ use std::process::Stdio;
 use crate::support::{Place, fields, who};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 35] = [
+const JOB_FIELDS: [&str; 37] = [
     "after",
+    "after_batches",
     "argv",
     "attempts",
     "backoff",
+    "batch",
     "cancel_reason",
     "cancelled_by",
     "command",

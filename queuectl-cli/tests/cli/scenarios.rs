@@ -193,3 +193,54 @@ fn a_job_that_fails_moves_those_that_wait_for_it() {
     assert_eq!(place.state("deploy"), "cancelled");
     assert!(place.ok(&["show", "deploy"]).contains("job build, which it waited for, is dead"));
 }
+
+/// Jobs of several calls are counted together, and what follows runs when all of them have ended.
+#[test]
+fn a_batch_is_followed_by_what_waits_for_it() {
+    let place = Place::new();
+    place.ok(&["enqueue", "p1", "echo 1 >> did", "--batch", "book"]);
+    place.ok(&["enqueue", r#"{"id":"p2","command":"sleep 0.2; echo 2 >> did","batch":"book"}"#]);
+    let early = place.run(&["enqueue", "--after-batch", "book", "true"]);
+    assert!(early.code == 4 && early.err.contains("book is not closed"), "{early:?}");
+    assert!(place.ok(&["batch", "list"]).contains("open: 0 of 2 completed"));
+    assert!(place.ok(&["batch", "close", "book"]).contains("2 jobs left"));
+    place.ok(&["enqueue", "bind", "echo bind >> did", "--after-batch", "book"]);
+    place.ok(&[
+        "enqueue",
+        r#"{"id":"moan","command":"x","after_batches":{"batch":"book","on":"failure"}}"#,
+    ]);
+    assert!(place.ok(&["show", "bind"]).contains("success of batch book (2 left)"));
+    assert_eq!(place.job("p1")["batch"], "book");
+    assert_eq!(place.job("moan")["after_batches"][0]["on"], "failure");
+    place.ok(&["worker", "start", "-c", "2", "--drain"]);
+    assert_eq!(std::fs::read_to_string(place.dir().join("did")).unwrap(), "1\n2\nbind\n");
+    assert_eq!(place.state("moan"), "cancelled");
+    let shown = &place.json(&["batch", "show", "book"])["batches"][0];
+    assert_eq!((&shown["state"], &shown["completed"]), (&"completed".into(), &2.into()));
+    assert!(shown["finished_at"].is_string());
+    assert!(place.ok(&["batch", "show", "book"]).contains("completed: 2 of 2 completed"));
+}
+
+#[test]
+fn a_batch_is_cancelled() {
+    let place = Place::new();
+    place.ok(&["enqueue", "a", "true", "--batch", "book"]);
+    place.ok(&["enqueue", "b", "true", "--batch", "book"]);
+    place.ok(&["cancel", "a"]);
+    assert!(place.ok(&["batch", "cancel", "book"]).contains("cancelled 1 job of book"));
+    assert_eq!(place.state("b"), "cancelled");
+    for typed in
+        [["batch", "show", "film"], ["batch", "close", "film"], ["batch", "cancel", "film"]]
+    {
+        let said = place.run(&typed);
+        assert!(said.code == 3 && said.err.contains("there is no batch film"), "{said:?}");
+    }
+    place.ok(&["batch", "close", "book"]);
+    for (typed, told) in [
+        (&["batch", "close", "book"][..], "the batch book is closed"),
+        (&["enqueue", "true", "--batch", "book"], "the batch book has ended"),
+    ] {
+        let said = place.run(typed);
+        assert!(said.code == 4 && said.err.contains(told), "{said:?}");
+    }
+}

@@ -66,7 +66,8 @@ impl Schedule {
     /// # Errors
     ///
     /// [`InvalidSchedule`] if the name is none, or if no second job could be made as this one is to be:
-    /// with an id of its own, for or until a moment of its own, or after other jobs.
+    /// with an id of its own, for or until a moment of its own, after other jobs or
+    /// batches, or in a batch, which would be closed some day.
     pub fn new(name: &str, spec: Spec, job: NewJob) -> Result<Self, InvalidSchedule> {
         let name = Name::new(name).map_err(InvalidSchedule::Name)?;
         let once = match job {
@@ -74,6 +75,10 @@ impl Schedule {
             NewJob { start: Start::At(_), .. } => Some("a moment to run at"),
             NewJob { expiry: Some(Expiry::At(_)), .. } => Some("a moment to expire at"),
             NewJob { ref after, .. } if !after.is_empty() => Some("jobs to wait for"),
+            NewJob { ref after_batches, .. } if !after_batches.is_empty() => {
+                Some("batches to wait for")
+            }
+            NewJob { batch: Some(_), .. } => Some("a batch"),
             _ => None,
         };
         match once {

@@ -120,7 +120,7 @@ pub(super) fn again(
     let next = transition(state, Event::Retry).map_err(|refused| wrong_state(id, refused))?;
     hold_unique_key(tx, id, key, state)?;
     if state.is_terminal() {
-        dependents::lives_again(tx, key)?;
+        dependents::lives_again(tx, key, state)?;
         // Also of a job that completed before it was stopped: it may be cancelled by somebody else now.
         tx.execute("DELETE FROM queuectl_canceller WHERE job = ?1", [key.0])?;
     }
@@ -224,7 +224,7 @@ pub(super) fn delete(
         tx.execute("DELETE FROM queuectl_period WHERE job = ?1", [key.0])?;
     }
     tx.count(lane, state, -1);
-    dependents::deleted(tx, key, id)
+    dependents::deleted(tx, key, dependents::called(id))
 }
 
 /// Deletes jobs that have outlived their retention among those after `from`; gives how many, and

@@ -6,6 +6,7 @@
 
 use rusqlite::{OptionalExtension, Row};
 
+use super::batch;
 use super::expiry;
 use super::line;
 use super::row;
@@ -37,21 +38,20 @@ impl Terms {
 }
 
 /// What has become of a parent.
-#[derive(Clone)]
-enum End {
+pub(super) enum End {
     In(State),
-    /// It is gone, and with it the name by which it was known.
-    Deleted(JobId),
+    /// It is gone, and with it what it was called.
+    Deleted(String),
 }
 
-/// The job is in a terminal state from now on.
+/// The job or batch is in a terminal state from now on.
 pub(super) fn ended(tx: &mut Tx<'_>, job: JobKey, state: State) -> Result<(), StoreError> {
     go_through(tx, job, End::In(state))
 }
 
-/// The job, which had ended, was deleted: whoever still waits for it would wait for ever.
-pub(super) fn deleted(tx: &mut Tx<'_>, job: JobKey, id: &JobId) -> Result<(), StoreError> {
-    go_through(tx, job, End::Deleted(id.clone()))
+/// The job or batch, which had ended, was deleted: whoever still waits for it would wait for ever.
+pub(super) fn deleted(tx: &mut Tx<'_>, job: JobKey, called: String) -> Result<(), StoreError> {
+    go_through(tx, job, End::Deleted(called))
 }
 
 /// A job that is cancelled on the way ends as well. They stand in a list, so that a long chain does
@@ -59,14 +59,14 @@ pub(super) fn deleted(tx: &mut Tx<'_>, job: JobKey, id: &JobId) -> Result<(), St
 fn go_through(tx: &mut Tx<'_>, job: JobKey, end: End) -> Result<(), StoreError> {
     let mut ended = vec![(job, end)];
     while let Some((parent, end)) = ended.pop() {
-        let cancelled = tell(tx, parent, &end)?;
-        ended.extend(cancelled.into_iter().map(|job| (job, End::In(State::Cancelled))));
+        ended.extend(tell(tx, parent, &end)?);
     }
     Ok(())
 }
 
-/// Tells the dependents of one job; gives those that are cancelled thereby.
-fn tell(tx: &mut Tx<'_>, parent: JobKey, end: &End) -> Result<Vec<JobKey>, StoreError> {
+/// Tells the dependents of one job or batch; gives those that end thereby, and the batch it is in if that
+/// does.
+fn tell(tx: &mut Tx<'_>, parent: JobKey, end: &End) -> Result<Vec<(JobKey, End)>, StoreError> {
     let children = tx
         .prepare(
             "SELECT child, condition, needs, otherwise, lost FROM queuectl_dependency
@@ -74,10 +74,16 @@ fn tell(tx: &mut Tx<'_>, parent: JobKey, end: &End) -> Result<Vec<JobKey>, Store
         )?
         .query_map([parent.0], |row| Ok((JobKey(row.get(0)?), Terms::read(row, 1)?)))?
         .collect::<Result<Vec<_>, _>>()?;
-    let (mut stays, mut goes, mut cancelled) = (false, Vec::new(), Vec::new());
+    let (mut stays, mut goes, mut ended) = (false, Vec::new(), Vec::new());
+    let mut in_batch = None;
     // Found when it is needed: most parents end as they should.
     let mut reason = None;
     for (child, terms) in children {
+        if child.0 < 0 {
+            in_batch = Some(child);
+            stays = true;
+            continue;
+        }
         let outlook = match end {
             End::In(state) => Outlook::of(terms.on, terms.otherwise, *state),
             End::Deleted(_) => Outlook::Lost,
@@ -103,9 +109,11 @@ fn tell(tx: &mut Tx<'_>, parent: JobKey, end: &End) -> Result<Vec<JobKey>, Store
             Fate::Ends => {
                 let reason = match &mut reason {
                     Some(reason) => reason,
-                    None => reason.insert(reason_of(tx, parent, end)?),
+                    None => reason.insert(self::reason(tx, parent, end)?),
                 };
-                cancelled.extend(cancel(tx, child, reason)?.then_some(child));
+                if cancel(tx, child, reason)? {
+                    ended.push((child, End::In(State::Cancelled)));
+                }
             }
         }
         // A retry brings back what is lost, and may bring what is open.
@@ -133,7 +141,14 @@ fn tell(tx: &mut Tx<'_>, parent: JobKey, end: &End) -> Result<Vec<JobKey>, Store
             )?;
         }
     }
-    Ok(cancelled)
+    if let Some(batch) = in_batch {
+        let of_batch = match end {
+            End::In(state) => batch::one_ended(tx, batch, *state)?.map(End::In),
+            End::Deleted(_) => batch::delete(tx, batch)?.map(End::Deleted),
+        };
+        ended.extend(of_batch.map(|end| (batch, end)));
+    }
+    Ok(ended)
 }
 
 /// What becomes of a child now.
@@ -210,31 +225,53 @@ pub(super) fn cancel(tx: &mut Tx<'_>, child: JobKey, reason: &str) -> Result<boo
     Ok(lane.is_some())
 }
 
-fn reason_of(tx: &Tx<'_>, parent: JobKey, end: &End) -> Result<String, StoreError> {
-    match end {
-        End::Deleted(id) => Ok(reason(id, None)),
+/// Why a job is cancelled that waited for this one.
+pub(super) fn reason(tx: &Tx<'_>, parent: JobKey, end: &End) -> Result<String, StoreError> {
+    let (called, end) = match end {
+        End::Deleted(called) => (called.clone(), "was deleted"),
         End::In(state) => {
-            let id = tx
-                .prepare("SELECT name FROM queuectl_job WHERE key = ?1")?
-                .query_row([parent.0], |row| row::id(row, parent, 0))?;
-            Ok(reason(&id, Some(*state)))
+            let how = match state {
+                State::Completed => "has completed",
+                State::Cancelled => "was cancelled",
+                _ if parent.0 < 0 => "has failed",
+                _ => "is dead",
+            };
+            (name_of(tx, parent)?, how)
         }
-    }
-}
-
-/// Why a job is cancelled that waited for another: that has ended in this state, or was deleted.
-pub(super) fn reason(id: &JobId, state: Option<State>) -> String {
-    let end = match state {
-        None => "was deleted",
-        Some(State::Completed) => "has completed",
-        Some(State::Cancelled) => "was cancelled",
-        Some(_) => "is dead",
     };
-    format!("job {id}, which it waited for, {end}")
+    Ok(format!("{called}, which it waited for, {end}"))
 }
 
-/// A job that had ended is to run again: it counts once more for those who wait for any one.
-pub(super) fn lives_again(tx: &Tx<'_>, parent: JobKey) -> Result<(), StoreError> {
+fn name_of(tx: &Tx<'_>, parent: JobKey) -> Result<String, StoreError> {
+    if parent.0 < 0 {
+        return batch::name_of(tx, parent);
+    }
+    let id = tx
+        .prepare("SELECT name FROM queuectl_job WHERE key = ?1")?
+        .query_row([parent.0], |row| row::id(row, parent, 0))?;
+    Ok(called(&id))
+}
+
+/// What a job is called in a reason.
+pub(super) fn called(id: &JobId) -> String {
+    format!("job {id}")
+}
+
+/// A job that had ended in this state is to run again: it counts once more for those who wait for any
+/// one, and is left once more in its batch.
+pub(super) fn lives_again(tx: &Tx<'_>, parent: JobKey, state: State) -> Result<(), StoreError> {
+    let batch = tx
+        .prepare("SELECT child FROM queuectl_dependency WHERE parent = ?1 AND child < 0")?
+        .query_row([parent.0], |row| row.get(0).map(JobKey))
+        .optional()?;
+    if let Some(batch) = batch {
+        batch::one_lives_again(tx, batch, state)?;
+        counts_again(tx, batch)?;
+    }
+    counts_again(tx, parent)
+}
+
+fn counts_again(tx: &Tx<'_>, parent: JobKey) -> Result<(), StoreError> {
     let children = tx
         .prepare(
             "UPDATE queuectl_dependency SET lost = 0 WHERE parent = ?1 AND lost = 1

@@ -2,6 +2,7 @@
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::batch;
 use super::dependents;
 use super::expiry;
 use super::insert::{Form, NewRow, Times, Usual};
@@ -163,8 +164,12 @@ impl Adding {
                 ],
             )?;
         }
+        if let Some(batch) = &row.job.batch {
+            batch::join(tx, batch, key)?;
+        }
         if let Some(reason) = row.waiting.in_vain {
             dependents::cancel(tx, key, &reason)?;
+            dependents::ended(tx, key, State::Cancelled)?;
         }
         let id = row.job.id.clone().unwrap_or(JobId::Auto(key));
         self.added.push(Enqueued { id, key, created: true, changed: false });

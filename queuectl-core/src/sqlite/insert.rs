@@ -43,6 +43,8 @@ impl Form {
             id,
             unique_key,
             after,
+            after_batches,
+            batch,
             start,
             expiry,
             concurrency_key,
@@ -50,7 +52,8 @@ impl Form {
             backoff,
             tags,
         } = job;
-        if id.is_some() || unique_key.is_some() || !after.is_empty() {
+        let waits = !after.is_empty() || !after_batches.is_empty();
+        if id.is_some() || unique_key.is_some() || waits || batch.is_some() {
             Form::Single
         } else if *start == Start::Now
             && expiry.is_none()
@@ -149,10 +152,7 @@ pub(super) struct NewRow<'a> {
 impl<'a> NewRow<'a> {
     pub(super) fn of(tx: &mut Tx<'_>, job: &'a NewJob) -> Result<Self, StoreError> {
         let lane = tx.lane_of(&job.queue, &job.kind)?;
-        let waiting = match job.after.is_empty() {
-            true => Waiting::default(),
-            false => Waiting::of(tx, job)?,
-        };
+        let waiting = Waiting::of(tx, job)?;
         let state = match waiting {
             Waiting { blockers: 0, in_vain: None, .. } => State::Pending,
             _ => State::Blocked,

@@ -4,6 +4,7 @@
 //! have connections of their own ([`readers`]). `docs/storage.md` has the schema, each transaction and
 //! its crash points.
 
+mod batch;
 mod begun;
 mod catalogue;
 mod checkpoint;
@@ -63,9 +64,9 @@ use crate::random;
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{Durability, Setting, Settings};
 use crate::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
-    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Store, StoreError,
-    Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
+    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
+    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Store,
+    StoreError, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 
 /// How to open a store.
@@ -205,7 +206,7 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// From this many jobs on, a batch is not handed over to another thread.
+/// From this many jobs on, a call is not handed over to another thread.
 const LARGE_BATCH: usize = 32;
 
 impl Store for SqliteStore {
@@ -332,6 +333,25 @@ impl Store for SqliteStore {
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
         self.combiner.borrowed(|tx| command::progress(tx, notes))
+    }
+
+    fn close_batch(&self, name: &Name, then: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+        if then.len() > BATCH_LEN_MAX {
+            return Err(StoreError::BatchTooLarge { len: then.len() });
+        }
+        self.combiner.borrowed(|tx| batch::close(tx, name, then))
+    }
+
+    fn cancel_batch(&self, name: &Name, remark: &Remark<'_>) -> Result<u64, StoreError> {
+        self.combiner.borrowed(|tx| batch::cancel(tx, name, remark))
+    }
+
+    fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError> {
+        self.read(|connection| batch::batch(connection, name))
+    }
+
+    fn batches(&self, limit: usize) -> Result<Vec<BatchInfo>, StoreError> {
+        self.read(|connection| batch::batches(connection, limit))
     }
 
     fn cancel(&self, jobs: &[JobId], remark: &Remark<'_>) -> Result<Vec<Cancelled>, StoreError> {

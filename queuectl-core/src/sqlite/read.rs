@@ -9,7 +9,7 @@ use super::dependents::Terms;
 use super::row;
 use crate::attempt::{Attempt, Captured, Report};
 use crate::clock::Timestamp;
-use crate::dependency::After;
+use crate::dependency::{After, AfterBatch};
 use crate::id::{Fingerprint, JobId, JobKey, Name, Token, WorkerKey};
 use crate::job::Job;
 use crate::state::State;
@@ -71,6 +71,20 @@ fn read_parents(connection: &Connection, job: &mut Job) -> Result<(), StoreError
         (job.needs, job.otherwise) = (terms.needs, terms.otherwise);
         if !terms.lost {
             job.waits_for.push(After { job: parent, on: terms.on });
+        }
+    }
+    let mut batches = connection.prepare_cached(
+        "SELECT name, condition, needs, otherwise, lost
+         FROM queuectl_dependency JOIN queuectl_batch ON batch = -parent
+         WHERE child = ?1 AND parent < 0 ORDER BY parent",
+    )?;
+    let mut rows = batches.query([job.key.0])?;
+    while let Some(row) = rows.next()? {
+        let batch = row::name(row, 0)?;
+        let terms = Terms::read(row, 1)?;
+        (job.needs, job.otherwise) = (terms.needs, terms.otherwise);
+        if !terms.lost {
+            job.waits_for_batches.push(AfterBatch { batch, on: terms.on });
         }
     }
     Ok(())

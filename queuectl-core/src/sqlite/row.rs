@@ -42,6 +42,11 @@ pub(super) fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {
     Name::new(text).map_err(|error| invalid(column, error))
 }
 
+/// The name in a column, if there is one.
+fn optional_name(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Name>> {
+    row.get_ref(column)?.as_str_or_null()?.map(|_| name(row, column)).transpose()
+}
+
 /// The id of a job of this number, with the name it was given in a column, if it was.
 pub(super) fn id(row: &Row<'_>, key: JobKey, column: usize) -> rusqlite::Result<JobId> {
     if row.get_ref(column)?.as_str_or_null()?.is_none() {
@@ -127,7 +132,10 @@ pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state
      iif(state = 5, (SELECT failure FROM queuectl_dead AS dead \
                      WHERE (dead.at, dead.job) = (finished_at, job.key)), NULL), \
      iif(ifnull(lease.cancel_reason, job.cancel_reason) IS NULL, NULL, \
-         (SELECT by FROM queuectl_canceller AS canceller WHERE canceller.job = job.key)) \
+         (SELECT by FROM queuectl_canceller AS canceller WHERE canceller.job = job.key)), \
+     (SELECT batch.name FROM queuectl_dependency AS member \
+      JOIN queuectl_batch AS batch ON batch.batch = -member.child \
+      WHERE member.parent = job.key AND member.child < 0) \
      FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
 /// A whole job from [`JOB`], but for the jobs it waits for.
@@ -158,7 +166,9 @@ pub(super) fn job(
         timeout: optional_duration(row, 15)?,
         backoff: optional_backoff(row, 16)?,
         tags: tags(row, 17)?,
+        batch: optional_name(row, 29)?,
         waits_for: Vec::new(),
+        waits_for_batches: Vec::new(),
         needs: Needs::All,
         otherwise: Otherwise::Wait,
         cancel_reason: row.get(18)?,

@@ -278,6 +278,8 @@ fn job_text(job: &NewJob) -> Result<String, StoreError> {
         on_conflict,
         concurrency_key,
         after: _,
+        after_batches: _,
+        batch: _,
         needs: _,
         otherwise: _,
         tags,

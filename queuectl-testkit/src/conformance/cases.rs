@@ -6,6 +6,27 @@
 macro_rules! conformance_cases {
     ($then:ident [$($arguments:tt)*]) => {
         $crate::$then! { [$($arguments)*]
+            batches: {
+                a_batch_is_made_with_its_first_job_and_takes_more
+                the_newest_batches_are_listed_first
+                a_batch_counts_how_its_jobs_end
+                jobs_settled_together_are_counted
+                what_follows_a_batch_waits_for_all_of_it
+                a_batch_whose_job_is_retried_ends_again
+                a_batch_is_closed_once
+                a_batch_is_added_and_closed_in_one_call
+                a_closed_batch_takes_more_until_it_has_ended
+                a_closed_batch_takes_what_waits_for_none_but_its_own
+                what_follows_one_batch_may_be_in_another
+                a_refused_call_makes_and_closes_no_batch
+                a_batch_without_a_job_has_completed_and_goes
+                only_a_closed_batch_can_be_waited_for
+                a_batch_that_has_ended_decides_at_once
+                a_job_may_wait_for_jobs_and_batches
+                cancelling_a_batch_cancels_what_has_not_ended
+                a_batch_goes_with_the_last_of_its_jobs
+                what_is_cancelled_at_once_counts_in_its_batch
+            }
             claim: {
                 higher_priority_goes_first_then_the_order_of_enqueueing
                 the_order_holds_over_all_queues_and_kinds

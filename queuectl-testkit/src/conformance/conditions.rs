@@ -97,7 +97,7 @@ pub fn each_end_of_a_parent_moves_its_dependents_at_once(t: &mut Trial) {
 }
 
 /// Cancels and deletes all there is.
-fn clear(t: &Trial) {
+pub(super) fn clear(t: &Trial) {
     let lives = |job: &queuectl_core::Job| !job.state.is_terminal();
     while let Some(job) = all_jobs(t.store().as_ref()).into_iter().find(lives) {
         t.cancel(&job.id);

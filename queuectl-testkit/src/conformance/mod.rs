@@ -16,6 +16,7 @@
 
 #[macro_use]
 mod cases;
+pub mod batches;
 pub mod claim;
 pub mod commands;
 pub mod conditions;

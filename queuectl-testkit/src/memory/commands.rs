@@ -50,10 +50,10 @@ impl Data {
         let keys = self.find_all(ids)?;
         self.check_each(&keys, Event::Retry)?;
         // One retry may free or take a key, and the next be refused for it.
-        let before = self.jobs.clone();
+        let before = (self.jobs.clone(), self.batches.clone());
         for key in distinct(&keys) {
             if let Err(error) = self.retry_one(key, now, Duration::ZERO) {
-                self.jobs = before;
+                (self.jobs, self.batches) = before;
                 return Err(error);
             }
         }
@@ -79,6 +79,7 @@ impl Data {
         }
         self.comes_back(key, now);
         self.lives_again(key);
+        self.batch_lives_again(key);
         Ok(())
     }
 
@@ -189,8 +190,13 @@ impl Data {
     pub(super) fn delete(&mut self, keys: &[JobKey], now: &Now) -> Result<(), StoreError> {
         for key in distinct(keys) {
             let id = self.jobs[&key].job.id.clone();
+            let batch = self.jobs[&key].job.batch.clone();
+            let state = self.jobs[&key].job.state;
             self.remove(key);
             self.deleted(key, &id, now)?;
+            if let Some(batch) = batch {
+                self.deleted_from_batch(&batch, state, now)?;
+            }
         }
         Ok(())
     }

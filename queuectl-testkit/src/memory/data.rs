@@ -35,6 +35,8 @@ pub(super) struct Data {
     /// The chosen ids. An automatic id is its key.
     pub(super) chosen: HashMap<Name, JobKey>,
     pub(super) last_key: i64,
+    pub(super) batches: BTreeMap<Name, Batch>,
+    pub(super) last_batch: u64,
     pub(super) workers: BTreeMap<WorkerKey, Worker>,
     pub(super) last_worker: i64,
     /// Every queue that was ever used.
@@ -61,6 +63,8 @@ pub(super) struct Record {
     pub(super) gave_up: bool,
     /// The parents whose ends it still waits for. Empty unless the job is blocked.
     pub(super) parents: BTreeMap<JobKey, Parent>,
+    /// The batches whose ends it still waits for.
+    pub(super) batches: BTreeMap<Name, Parent>,
     /// What was noted about it.
     pub(super) notes: Vec<Note>,
     /// Every attempt; the last is the running one while the job is processing.
@@ -69,6 +73,20 @@ pub(super) struct Record {
     pub(super) lost_from: Option<Token>,
     /// The newest attempt that has begun.
     pub(super) begun: Option<Token>,
+}
+
+/// Jobs that are counted together.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// Which one it is of all that were made.
+    pub(super) number: u64,
+    pub(super) created_at: Timestamp,
+    pub(super) closed_at: Option<Timestamp>,
+    pub(super) finished_at: Option<Timestamp>,
+    /// It is being closed: there may be more jobs to come in the same call.
+    pub(super) closing: bool,
+    /// The states in which jobs of it were deleted.
+    pub(super) deleted: Vec<State>,
 }
 
 /// A job that another waits for.
@@ -274,6 +292,7 @@ impl Record {
         }
         if job.state != State::Blocked {
             self.parents.clear();
+            self.batches.clear();
         }
         Ok(())
     }

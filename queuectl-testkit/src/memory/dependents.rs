@@ -2,7 +2,7 @@
 
 use queuectl_core::{Event, JobId, JobKey, Needs, Otherwise, Outlook, State, StoreError};
 
-use super::data::{Data, Now};
+use super::data::{Data, Now, Parent};
 
 impl Data {
     /// Looks at what waits for a job that may have ended.
@@ -14,6 +14,9 @@ impl Data {
                 if waiting(self, &child) {
                     self.look_at_parents(child, Some(parent), now)?;
                 }
+            }
+            if let Some(batch) = self.jobs[&parent].job.batch.clone() {
+                self.may_have_ended(&batch, now)?;
             }
         }
         Ok(())
@@ -32,32 +35,42 @@ impl Data {
             return Ok(());
         }
         let (needs, otherwise) = (record.job.needs, record.job.otherwise);
-        let mut parents = record.parents.clone();
+        let record = record.clone();
+        let (mut parents, mut batches) = (record.parents, record.batches);
         let (mut met, mut in_vain) = (false, None);
-        parents.retain(|key, parent| {
-            let job = &self.jobs[key].job;
-            let outlook = Outlook::of(parent.on, otherwise, job.state);
+        // Whether the job goes on waiting for a parent, be it a job or a batch.
+        let mut stays = |parent: &mut Parent, state, is_last: bool, called: String| {
+            let outlook = Outlook::of(parent.on, otherwise, state);
             parent.lost = outlook == Outlook::Lost;
             met |= outlook == Outlook::Met;
-            if parent.lost && (in_vain.is_none() || last == Some(*key)) {
-                in_vain = Some(reason(&job.id, job.state));
+            if parent.lost && (in_vain.is_none() || is_last) {
+                in_vain = Some(format!("{called}, which it waited for, is {state}"));
             }
             let runs = parent.lost && otherwise == Otherwise::Run;
             outlook != Outlook::Met && !(runs && needs == Needs::All)
+        };
+        parents.retain(|key, parent| {
+            let job = &self.jobs[key].job;
+            stays(parent, job.state, last == Some(*key), format!("job {}", job.id))
         });
-        let all_lost = parents.values().all(|parent| parent.lost);
+        batches.retain(|name, parent| {
+            let state = self.batch(name).map_or(State::Pending, |batch| batch.state());
+            stays(parent, state, false, format!("batch {name}"))
+        });
+        let all: Vec<Parent> = parents.values().chain(batches.values()).copied().collect();
+        let all_lost = all.iter().all(|parent| parent.lost);
         let free = match needs {
-            Needs::All => parents.is_empty(),
+            Needs::All => all.is_empty(),
             Needs::Any => met || (all_lost && otherwise == Otherwise::Run),
         };
         let ends = match needs {
-            Needs::All => parents.values().any(|parent| parent.lost),
+            Needs::All => all.iter().any(|parent| parent.lost),
             Needs::Any => all_lost,
         };
         let Some(record) = self.jobs.get_mut(&child) else {
             return Ok(());
         };
-        record.parents = parents;
+        (record.parents, record.batches) = (parents, batches);
         if free {
             record.happen(Event::Unblock, now)?;
             record.note_due(now);
@@ -81,7 +94,8 @@ impl Data {
                 continue;
             }
             let any = record.job.needs == Needs::Any;
-            if !any || record.parents.values().all(|parent| parent.lost) {
+            let mut left = record.parents.values().chain(record.batches.values());
+            if !any || left.all(|parent| parent.lost) {
                 record.cancel(
                     &format!("job {id}, which it waited for, was deleted").as_str().into(),
                     now,
@@ -100,8 +114,4 @@ impl Data {
             }
         }
     }
-}
-
-fn reason(parent: &JobId, state: State) -> String {
-    format!("job {parent}, which it waited for, is {state}")
 }

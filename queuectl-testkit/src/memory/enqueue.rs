@@ -23,8 +23,11 @@ impl Data {
             return Err(StoreError::BatchTooLarge { len: jobs.len() });
         }
         let last_key = self.last_key;
+        let batches = (self.batches.clone(), self.last_batch);
         let mut added: Vec<Enqueued> = Vec::with_capacity(jobs.len());
-        let mut before = None;
+        // One that is cancelled at once may end its batch, and that others.
+        let in_batch = jobs.iter().any(|job| job.batch.is_some());
+        let mut before = in_batch.then(|| (self.jobs.clone(), self.leftovers.clone()));
         for job in jobs {
             match self.enqueue_one(job, &mut before, now) {
                 Ok(one) => added.push(one),
@@ -36,6 +39,7 @@ impl Data {
                         created().for_each(|key| self.remove(key));
                     }
                     self.last_key = last_key;
+                    (self.batches, self.last_batch) = batches;
                     return Err(error);
                 }
             }
@@ -62,12 +66,21 @@ impl Data {
         }
         let (key, id) = self.identify(new)?;
         let record = self.record(new, key, id.clone(), now)?;
+        if let Some(batch) = &new.batch {
+            self.join(batch, now)?;
+        }
         if let JobId::Chosen(name) = &id {
             self.chosen.insert(name.clone(), key);
         }
         self.jobs.insert(key, record);
         self.last_key = self.last_key.max(key.0);
         self.look_at_parents(key, None, now)?;
+        if let Some(batch) = &new.batch
+            && !self.may_join(batch, key)
+        {
+            self.remove(key);
+            return Err(StoreError::BatchClosed(batch.clone()));
+        }
         Ok(Enqueued { id, key, created: true, changed: false })
     }
 
@@ -122,6 +135,7 @@ impl Data {
         now: &Now,
     ) -> Result<Record, StoreError> {
         let parents = self.parents(new)?;
+        let batches = self.parent_batches(new)?;
         let retries = new.max_retries.unwrap_or(self.settings.max_retries);
         let job = Job {
             key,
@@ -129,7 +143,10 @@ impl Data {
             queue: new.queue.clone(),
             kind: new.kind.clone(),
             payload: new.payload.clone(),
-            state: if new.after.is_empty() { State::Pending } else { State::Blocked },
+            state: match (new.after.as_slice(), new.after_batches.as_slice()) {
+                ([], []) => State::Pending,
+                _ => State::Blocked,
+            },
             priority: new.priority,
             run_at: now.wall,
             expires_at: None,
@@ -151,7 +168,9 @@ impl Data {
             unique_until: None,
             concurrency_key: new.concurrency_key.clone(),
             tags: new.tags.clone(),
+            batch: new.batch.clone(),
             waits_for: Vec::new(),
+            waits_for_batches: Vec::new(),
             needs: new.needs,
             otherwise: new.otherwise,
             cancel_reason: None,
@@ -168,6 +187,7 @@ impl Data {
             unique_until: None,
             gave_up: false,
             parents,
+            batches,
             attempts: Vec::new(),
             notes: Vec::new(),
             lost_from: None,

@@ -11,6 +11,7 @@
 //! - `schedules`: what is enqueued again and again;
 //! - `reading`: the rest.
 
+mod batches;
 mod commands;
 mod data;
 mod dead;
@@ -29,9 +30,9 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts, Orders,
-    Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
-    Waker, Watch, WorkerInfo,
+    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
+    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept,
+    Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
     Attempt, Clock, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, QueueLimits,
@@ -217,6 +218,22 @@ impl Store for MemoryStore {
 
     fn progress(&self, notes: &[Progress]) -> Result<Vec<Lease>, StoreError> {
         self.write(|data, now| Ok(data.progress(notes, now)))
+    }
+
+    fn close_batch(&self, batch: &Name, then: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+        self.write(|data, now| data.close_batch(batch, then, now))
+    }
+
+    fn cancel_batch(&self, batch: &Name, remark: &Remark<'_>) -> Result<u64, StoreError> {
+        self.write(|data, now| data.cancel_batch(batch, remark, now))
+    }
+
+    fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError> {
+        Ok(self.read(|data, _| data.batch(name)))
+    }
+
+    fn batches(&self, limit: usize) -> Result<Vec<BatchInfo>, StoreError> {
+        Ok(self.read(|data, _| data.newest_batches(limit)))
     }
 
     fn cancel(&self, jobs: &[JobId], remark: &Remark<'_>) -> Result<Vec<Cancelled>, StoreError> {

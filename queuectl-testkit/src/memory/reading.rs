@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use queuectl_core::store::{JobQuery, LaneCounts, QueueInfo, Sort, WorkerInfo};
-use queuectl_core::{After, Attempt, Job, JobId, JobKey, Name, Needs, Otherwise, State};
+use queuectl_core::{
+    After, AfterBatch, Attempt, Job, JobId, JobKey, Name, Needs, Otherwise, State,
+};
 
 use super::data::{Data, Now, Record};
 use super::limits::Queue;
@@ -24,7 +26,12 @@ impl Data {
             .collect();
         let job = record.job.clone();
         match job.state {
-            State::Blocked => Job { waits_for, ..job },
+            State::Blocked => {
+                let open = record.batches.iter().filter(|(_, parent)| !parent.lost);
+                let waits_for_batches =
+                    open.map(|(batch, one)| AfterBatch { batch: batch.clone(), on: one.on });
+                Job { waits_for, waits_for_batches: waits_for_batches.collect(), ..job }
+            }
             _ => Job { needs: Needs::All, otherwise: Otherwise::Wait, ..job },
         }
     }

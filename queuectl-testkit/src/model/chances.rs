@@ -15,9 +15,9 @@ use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Setting, State, Uni
 
 use super::dead::GAP;
 use super::step::{
-    Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
+    BATCHES, Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
 };
-use super::world::{Abilities, Job, World};
+use super::world::{Abilities, Batch, Job, World};
 
 /// The stories that there are.
 pub(super) struct Stories;
@@ -36,7 +36,7 @@ impl ReferenceStateMachine for Stories {
         // The first is what a step becomes when it can be done without.
         let mut steps = vec![
             (14, pass_time()),
-            (22, enqueue(world, prop::option::weighted(0.25, 0..3u8).boxed())),
+            (22, enqueue(world, prop::option::weighted(0.3, 0..3u8).boxed())),
             (5, register(world)),
             (5, who().prop_map(Step::Rescue).boxed()),
             (5, (who(), named(), 0..4u8).prop_map(|(w, j, r)| Step::Cancel(w, j, r)).boxed()),
@@ -50,6 +50,13 @@ impl ReferenceStateMachine for Stories {
             ),
             (2, edit(jobs.clone())),
             (4, who().prop_map(Step::Prune).boxed()),
+            (3, close_batch(world)),
+            (
+                1,
+                (who(), 0..BATCHES.len(), 0..4u8)
+                    .prop_map(|(w, b, r)| Step::CancelBatch(w, b, r))
+                    .boxed(),
+            ),
             (4, who().prop_map(Step::Expire).boxed()),
             (4, change()),
             (
@@ -107,7 +114,7 @@ impl ReferenceStateMachine for Stories {
             steps.push((30, who().prop_map(Step::Expire).boxed()));
         } else if world.jobs.values().any(|job| job.state == State::Failed && job.expiry.is_some())
         {
-            steps.push((15, seconds(5..20).prop_map(Step::Pass).boxed()));
+            steps.push((25, seconds(5..20).prop_map(Step::Pass).boxed()));
         }
         let keys: Vec<u8> = late().filter_map(|job| job.unique).collect();
         if !keys.is_empty() {
@@ -149,7 +156,9 @@ impl ReferenceStateMachine for Stories {
 
     fn preconditions(world: &World, step: &Step) -> bool {
         match step {
-            Step::Enqueue(_, jobs) => jobs.iter().all(|job| job.job >= world.next_job),
+            Step::Enqueue(_, jobs) | Step::CloseBatch(_, _, jobs) => {
+                jobs.iter().all(|job| job.job >= world.next_job)
+            }
             Step::Register(_, worker, _) => *worker >= world.next_worker,
             _ => true,
         }
@@ -301,7 +310,7 @@ fn register(world: &World) -> BoxedStrategy<Step> {
 
 fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<Step> {
     let first = world.next_job;
-    // Now and then what stands earlier in the batch, or the job itself.
+    // Now and then what stands earlier in the call, or the job itself.
     let there: Vec<u32> = world.jobs.keys().rev().take(8).copied().chain([first]).collect();
     let parent = prop_oneof![9 => select(there), 1 => first.saturating_sub(8)..first + 3];
     let start = prop_oneof![
@@ -316,6 +325,20 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
         2 => Just(Condition::Failure),
         1 => Just(Condition::End),
     ];
+    let batch = (
+        prop::option::weighted(0.2, 0..BATCHES.len()),
+        prop::collection::vec((0..BATCHES.len(), condition.clone()), 0..=1),
+    );
+    // Mostly what can be done.
+    let all = |what: fn(&Batch) -> bool| -> Vec<bool> {
+        (0..BATCHES.len()).map(|batch| world.batches.get(&batch).is_some_and(what)).collect()
+    };
+    let closed = all(|batch| batch.closed_at.is_some());
+    let ended = all(|batch| batch.finished_at.is_some());
+    let batch = batch.prop_map(move |(batch, mut after): (Option<usize>, Vec<_>)| {
+        after.retain(|(batch, _)| closed[*batch] || first.is_multiple_of(11));
+        (batch.filter(|batch| !ended[*batch] || first.is_multiple_of(7)), after)
+    });
     let otherwise = prop_oneof![
         2 => Just(Otherwise::Wait),
         2 => Just(Otherwise::Cancel),
@@ -333,19 +356,19 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
         -1..=1i16,
         prop::option::weighted(0.75, 0..3u32),
         (unique, some_scope(), select(&OnConflict::ALL), 0..9u8),
-        (start, prop::option::weighted(0.2, expiry)),
+        (start, prop::option::weighted(0.25, expiry)),
         prop_oneof![
             2 => Just(Vec::new()),
             1 => prop::collection::vec((parent, condition), 1..=3),
         ],
-        (prop_oneof![Just(Needs::All), Just(Needs::Any)], otherwise),
+        (prop_oneof![Just(Needs::All), Just(Needs::Any)], otherwise, batch),
     );
     (who(), prop::collection::vec(job, 1..=3))
         .prop_map(move |(who, jobs)| {
             let jobs = (first..).zip(jobs).map(|(job, parts)| {
                 let (id, queue, kind, priority, retries, unique, times, after, terms) = parts;
                 let (unique, scope, on_conflict, payload) = unique;
-                let (needs, otherwise) = terms;
+                let (needs, otherwise, (batch, after_batches)) = terms;
                 New {
                     job,
                     id,
@@ -360,6 +383,8 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
                     start: times.0,
                     expiry: times.1,
                     after,
+                    after_batches,
+                    batch,
                     needs,
                     otherwise,
                 }
@@ -376,6 +401,26 @@ fn some_scope() -> impl Strategy<Value = UniqueScope> {
         2 => prop::sample::subsequence(State::ALL.to_vec(), 0..4)
             .prop_map(|states| UniqueScope::While(states.into_iter().collect())),
     ]
+}
+
+/// Closes a batch, with what an enqueue would add: the first in it, the others to wait for it.
+fn close_batch(world: &World) -> BoxedStrategy<Step> {
+    let add = enqueue(world, prop::option::weighted(0.1, 0..3u8).boxed());
+    let on = select(&Condition::ALL);
+    (0..BATCHES.len(), add, 0..=2usize, on)
+        .prop_map(|(batch, add, members, on)| match add {
+            Step::Enqueue(who, mut jobs) => {
+                for (index, job) in jobs.iter_mut().enumerate() {
+                    (job.batch, job.after_batches) = match index < members {
+                        true => (Some(batch), Vec::new()),
+                        false => (None, vec![(batch, on)]),
+                    };
+                }
+                Step::CloseBatch(who, batch, jobs)
+            }
+            other => other,
+        })
+        .boxed()
 }
 
 fn pass_time() -> BoxedStrategy<Step> {

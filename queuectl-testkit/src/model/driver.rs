@@ -9,16 +9,16 @@ use queuectl_core::store::{
     Verdict as Told,
 };
 use queuectl_core::{
-    After, Attempt, Cause, Clock, Job, JobId, JobKey, Json, Lease, ManualClock, Name as Text,
-    NewJob, Note, Rate, Report, Store, StoreError, Timestamp, Token, WorkerKey,
+    After, AfterBatch, Attempt, Cause, Clock, Job, JobId, JobKey, Json, Lease, ManualClock,
+    Name as Text, NewJob, Note, Rate, Report, Store, StoreError, Timestamp, Token, WorkerKey,
 };
 
 use super::seen::{
-    Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenClaim, SeenGroup, SeenJob, SeenNote,
-    SeenRescue, SeenWorker, Taken, asker,
+    Answer, NOBODY, Reason, Refusal, Seen, SeenAttempt, SeenBatch, SeenClaim, SeenGroup, SeenJob,
+    SeenNote, SeenRescue, SeenWorker, Taken, asker,
 };
 use super::step::{
-    Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
+    BATCHES, Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
 };
 use super::work::SAID;
 use super::world::Abilities;
@@ -86,7 +86,14 @@ impl Driver {
 
     fn attempt(&mut self, step: &Step) -> Result<Answer, StoreError> {
         match step {
-            Step::Enqueue(who, jobs) => return self.enqueue(*who, jobs),
+            Step::Enqueue(who, jobs) => return self.enqueue(*who, None, jobs),
+            Step::CloseBatch(who, batch, jobs) => return self.enqueue(*who, Some(*batch), jobs),
+            Step::CancelBatch(who, batch, reason) => {
+                let words = format!("reason {reason}");
+                let remark = Remark { text: &words, by: asker(*reason) };
+                let batch = text(BATCHES[*batch]);
+                return Ok(Answer::CancelledOf(self.store(*who).cancel_batch(&batch, &remark)?));
+            }
             Step::Register(who, worker, lease) => {
                 let request = Registration { workers: 1, lease: *lease, log: None };
                 let keys = self.store(*who).register(&request)?;
@@ -170,9 +177,18 @@ impl Driver {
         Ok(Answer::Done)
     }
 
-    fn enqueue(&mut self, who: Who, jobs: &[New]) -> Result<Answer, StoreError> {
+    /// Enqueues, or closes a batch with these.
+    fn enqueue(
+        &mut self,
+        who: Who,
+        closes: Option<usize>,
+        jobs: &[New],
+    ) -> Result<Answer, StoreError> {
         let asked: Vec<NewJob> = jobs.iter().map(|job| self.new_job(job)).collect();
-        let added = self.store(who).enqueue(&asked)?;
+        let added = match closes {
+            None => self.store(who).enqueue(&asked)?,
+            Some(batch) => self.store(who).close_batch(&text(BATCHES[batch]), &asked)?,
+        };
         assert_eq!(added.len(), jobs.len(), "each job has an answer");
         for (new, one) in jobs.iter().zip(&added).filter(|(_, one)| one.created) {
             self.jobs.insert(new.job, (one.id.clone(), one.key));
@@ -201,6 +217,9 @@ impl Driver {
         job.on_conflict = new.on_conflict;
         let after = |&(parent, on): &(u32, _)| After { job: self.id(parent), on };
         job.after = new.after.iter().map(after).collect();
+        let after = |&(batch, on): &(usize, _)| AfterBatch { batch: text(BATCHES[batch]), on };
+        job.after_batches = new.after_batches.iter().map(after).collect();
+        job.batch = new.batch.map(|batch| text(BATCHES[batch]));
         (job.needs, job.otherwise) = (new.needs, new.otherwise);
         job.start = match new.start {
             Start::Now => queuectl_core::Start::Now,
@@ -435,7 +454,16 @@ impl Driver {
             newest: (group.newest_at.as_millis(), self.job_with(&jobs, &group.exemplar)),
         });
         let groups = groups.collect();
-        Ok(Seen { jobs: seen, counts, queues, workers, groups })
+        let batches = store.batches(usize::MAX)?;
+        let millis = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
+        let batches = batches.iter().map(|one| SeenBatch {
+            batch: index(&BATCHES, &one.name),
+            times: (one.created_at.as_millis(), millis(one.closed_at), millis(one.finished_at)),
+            total: one.total,
+            ended: [one.completed, one.dead, one.cancelled],
+        });
+        let batches = batches.collect();
+        Ok(Seen { jobs: seen, counts, queues, workers, groups, batches })
     }
 
     fn job_with(&self, jobs: &[Job], id: &JobId) -> u32 {
@@ -467,6 +495,13 @@ impl Driver {
             unique_while: job.unique_while.clone(),
             payload: job.payload.as_str().to_owned(),
             waits_for,
+            waits_for_batches: {
+                let after = |after: &AfterBatch| (index(&BATCHES, &after.batch), after.on);
+                let mut batches: Vec<_> = job.waits_for_batches.iter().map(after).collect();
+                batches.sort_unstable_by_key(|(batch, _)| *batch);
+                batches
+            },
+            batch: job.batch.as_ref().map(|batch| index(&BATCHES, batch)),
             terms: (job.needs, job.otherwise),
             reason: job.cancel_reason.as_deref().map(reason),
             by: job.cancelled_by.clone(),
@@ -530,6 +565,10 @@ fn reason(text: &str) -> Reason {
 fn refusal(error: &StoreError) -> Refusal {
     match error {
         StoreError::NotFound(_) => Refusal::NotFound,
+        StoreError::NoBatch(_) => Refusal::NoBatch,
+        StoreError::BatchClosed(_) => Refusal::BatchClosed,
+        StoreError::BatchOpen(_) => Refusal::BatchOpen,
+        StoreError::BatchEnded(_) => Refusal::BatchEnded,
         StoreError::NoWorker(_) => Refusal::NoWorker,
         StoreError::DuplicateId(_) => Refusal::DuplicateId,
         StoreError::NumberGiven(_) => Refusal::NumberGiven,

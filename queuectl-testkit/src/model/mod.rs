@@ -2,7 +2,7 @@
 //! what they disagree on, told in as few steps as it takes.
 //!
 //! - `step`: what can happen; `chances`: what happens next;
-//! - `world`, `work`, `waiting`, `dead`: the model;
+//! - `world`, `work`, `waiting`, `batches`, `dead`: the model;
 //! - `driver`: the store, in the model's words; `seen`: those words.
 //!
 //! [`model_suite!`](crate::model_suite) makes tests of it. The chances are the same in every run, so
@@ -10,6 +10,7 @@
 //! `PROPTEST_RNG_SEED` for others. Failing stories are not kept in files beside the tests: one that
 //! showed a mistake becomes a case of the conformance suite, with a name.
 
+mod batches;
 mod chances;
 mod dead;
 mod driver;
@@ -37,7 +38,11 @@ use self::world::World;
 use crate::conformance::Fixture;
 
 /// What the stories must come across; a run that never comes near what is difficult shows nothing.
-const WANTED: [&str; 44] = [
+const WANTED: [&str; 48] = [
+    "a batch that has ended",
+    "a batch that was deleted",
+    "a batch that lives again",
+    "a job for a closed batch",
     "pending",
     "blocked",
     "processing",
@@ -122,7 +127,7 @@ pub fn short_stories(fixture: impl Fn() -> Box<dyn Fixture>) {
 ///
 /// If the store and the model disagree, or the stories have missed too much.
 pub fn long_stories(fixture: impl Fn() -> Box<dyn Fixture>) {
-    let missed = compare(fixture, 8, 300..301);
+    let missed = compare(fixture, 10, 300..301);
     assert_eq!(missed, [""; 0], "the chances are too poor");
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Answer {
     },
     Rescued(Vec<SeenRescue>),
     Cancelled(Vec<Cancelled>),
+    /// How many jobs of a batch.
+    CancelledOf(u64),
     Pruned(u64),
     /// To how many dead jobs something was done, and how many were passed over.
     Swept(u32, u32),
@@ -58,6 +60,10 @@ pub(super) enum Taken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     NotFound,
+    NoBatch,
+    BatchClosed,
+    BatchOpen,
+    BatchEnded,
     NoWorker,
     DuplicateId,
     NumberGiven,
@@ -123,6 +129,8 @@ pub(super) struct Seen {
     pub(super) queues: Vec<(usize, bool)>,
     pub(super) workers: Vec<SeenWorker>,
     pub(super) groups: Vec<SeenGroup>,
+    /// The newest first.
+    pub(super) batches: Vec<SeenBatch>,
 }
 
 impl Seen {
@@ -144,8 +152,18 @@ impl Seen {
         lines.extend(self.queues.iter().map(|queue| format!("queue {queue:?}")));
         lines.extend(self.workers.iter().map(|worker| format!("{worker:?}")));
         lines.extend(self.groups.iter().map(|group| format!("{group:?}")));
+        lines.extend(self.batches.iter().map(|batch| format!("{batch:?}")));
         lines
     }
+}
+
+/// A batch: when it was made, closed and ended, and how many jobs it has, and in which states.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SeenBatch {
+    pub(super) batch: usize,
+    pub(super) times: (i64, Option<i64>, Option<i64>),
+    pub(super) total: u64,
+    pub(super) ended: [u64; 3],
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +187,8 @@ pub(super) struct SeenJob {
     pub(super) unique_while: Vec<State>,
     pub(super) payload: String,
     pub(super) waits_for: Vec<(u32, Condition)>,
+    pub(super) waits_for_batches: Vec<(usize, Condition)>,
+    pub(super) batch: Option<usize>,
     pub(super) terms: (Needs, Otherwise),
     pub(super) reason: Option<Reason>,
     pub(super) by: Option<String>,

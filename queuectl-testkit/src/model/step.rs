@@ -15,6 +15,9 @@ pub(super) const QUEUES: [&str; 3] = ["default", "mail", "run:alone"];
 /// The kinds that there are. Nobody asks for the last.
 pub(super) const KINDS: [&str; 3] = ["work", "other", "never"];
 
+/// The names of batches that there are.
+pub(super) const BATCHES: [&str; 3] = ["book", "film", "song"];
+
 /// Which of two processes calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
@@ -41,6 +44,10 @@ pub(super) enum Step {
     Orders(Who, Vec<u32>),
     /// Free the jobs of the dead.
     Rescue(Who),
+    /// Close a batch, and add jobs.
+    CloseBatch(Who, usize, Vec<New>),
+    /// Cancel what is left of a batch, for a reason of this number.
+    CancelBatch(Who, usize, u8),
     /// Cancel jobs, for a reason of this number.
     Cancel(Who, Vec<u32>, u8),
     /// Run jobs again.
@@ -131,6 +138,10 @@ pub(super) struct New {
     pub(super) expiry: Option<Expiry>,
     /// What it waits for.
     pub(super) after: Vec<(u32, Condition)>,
+    /// The batches that it waits for.
+    pub(super) after_batches: Vec<(usize, Condition)>,
+    /// The batch that it is in.
+    pub(super) batch: Option<usize>,
     /// How many of them.
     pub(super) needs: Needs,
     /// What becomes of it if they end otherwise.
@@ -216,6 +227,13 @@ impl fmt::Display for Step {
                 jobs.iter().enumerate().try_for_each(|(index, job)| {
                     write!(f, "{} {job}", if index > 0 { " and" } else { "" })
                 })
+            }
+            Step::CloseBatch(who, batch, jobs) => {
+                write!(f, "{}close batch {}", by(who), BATCHES[*batch])?;
+                jobs.iter().try_for_each(|job| write!(f, ", add {job}"))
+            }
+            Step::CancelBatch(who, batch, reason) => {
+                write!(f, "{}cancel batch {}, reason {reason}", by(who), BATCHES[*batch])
             }
             Step::Register(who, worker, lease) => {
                 write!(f, "{}register worker {worker} for {lease:?}", by(who))
@@ -314,6 +332,12 @@ impl fmt::Display for New {
             None => {}
             Some(Expiry::In(time)) => write!(f, ", expires in {time:?}")?,
             Some(Expiry::At(millis)) => write!(f, ", expires {millis} ms from now")?,
+        }
+        if let Some(batch) = self.batch {
+            write!(f, ", in batch {}", BATCHES[batch])?;
+        }
+        for (batch, on) in &self.after_batches {
+            write!(f, ", after the {on} of batch {}", BATCHES[*batch])?;
         }
         if !self.after.is_empty() {
             let after: Vec<String> =

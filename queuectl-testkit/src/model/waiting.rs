@@ -18,9 +18,9 @@ enum Parent {
 }
 
 impl World {
-    fn parent(&self, job: &Job, parent: u32, on: Condition) -> Parent {
+    fn parent(job: &Job, state: State, on: Condition) -> Parent {
         use Condition::{End, Failure, Success};
-        match (self.jobs[&parent].state, on) {
+        match (state, on) {
             (State::Completed, Success | End) => Parent::Met,
             (State::Completed, Failure) => Parent::Lost,
             (State::Dead | State::Cancelled, Failure | End) => Parent::Met,
@@ -31,22 +31,36 @@ impl World {
         }
     }
 
-    fn parents(&self, job: &Job) -> Vec<(u32, Condition, Parent)> {
-        let parents = job.waits_for.iter();
-        parents.map(|(&parent, &on)| (parent, on, self.parent(job, parent, on))).collect()
+    /// Its parents: jobs by their numbers, and batches.
+    fn parents(&self, job: &Job) -> Vec<(Result<u32, usize>, Condition, Parent)> {
+        let jobs = job.waits_for.iter().map(|(&parent, &on)| {
+            (Ok(parent), on, World::parent(job, self.jobs[&parent].state, on))
+        });
+        let batches = job.waits_for_batches.iter().map(|(&batch, &on)| {
+            (Err(batch), on, World::parent(job, self.state_of_batch(batch), on))
+        });
+        jobs.chain(batches).collect()
+    }
+
+    pub(super) fn still_waits_for_batches(&self, job: &Job) -> Vec<(usize, Condition)> {
+        let parents = self.parents(job).into_iter();
+        let open = parents.filter(|one| one.2 == Parent::Open);
+        open.filter_map(|(parent, on, _)| Some((parent.err()?, on))).collect()
     }
 
     /// The parents that may still end as a blocked job waits for.
     pub(super) fn still_waits_for(&self, job: &Job) -> Vec<(u32, Condition)> {
         let parents = self.parents(job).into_iter();
-        parents.filter(|one| one.2 == Parent::Open).map(|(parent, on, _)| (parent, on)).collect()
+        let open = parents.filter(|one| one.2 == Parent::Open);
+        open.filter_map(|(parent, on, _)| Some((parent.ok()?, on))).collect()
     }
 
     /// Whether a job is given up by one that waits for it or others.
     pub(super) fn is_lost_for_somebody(&self, parent: u32) -> bool {
         self.jobs.values().filter(|job| job.state == State::Blocked).any(|job| {
             let on = job.waits_for.get(&parent);
-            on.is_some_and(|on| self.parent(job, parent, *on) == Parent::Lost)
+            let state = self.jobs[&parent].state;
+            on.is_some_and(|on| World::parent(job, state, *on) == Parent::Lost)
         })
     }
 
@@ -56,7 +70,10 @@ impl World {
             let blocked = world.jobs.iter().filter(|(_, job)| job.state == State::Blocked);
             blocked.map(|(number, _)| *number).collect()
         };
-        while blocked(self).into_iter().any(|number| self.see_to(number)) {}
+        self.batches_end();
+        while blocked(self).into_iter().any(|number| self.see_to(number)) {
+            self.batches_end();
+        }
     }
 
     /// Whether a blocked job is blocked no more.
@@ -85,9 +102,11 @@ impl World {
                 self.events.insert("a job that ran all the same");
             }
         }
-        let retried = |one: &(u32, _, _)| {
+        let retried = |one: &(Result<u32, usize>, _, _)| {
             one.2 == Parent::Open
-                && matches!(self.jobs[&one.0].state, State::Dead | State::Cancelled)
+                && one.0.is_ok_and(|job| {
+                    matches!(self.jobs[&job].state, State::Dead | State::Cancelled)
+                })
         };
         if parents.iter().any(retried) && !free && !ends {
             self.events.insert("a job that waits for a retry");
@@ -99,6 +118,7 @@ impl World {
             job.state = State::Pending;
             job.due = if waits { job.due } else { Due::Reached };
             job.waits_for.clear();
+            job.waits_for_batches.clear();
         } else if ends {
             job.reason = Some(Reason::ParentEnded);
             job.end(State::Cancelled, wall);
@@ -108,7 +128,10 @@ impl World {
             // enough, a retry makes a parent count again.
             for (parent, _, what) in &parents {
                 if counts(*what) && needs == Needs::All {
-                    job.waits_for.remove(parent);
+                    match parent {
+                        Ok(parent) => drop(job.waits_for.remove(parent)),
+                        Err(batch) => drop(job.waits_for_batches.remove(batch)),
+                    }
                 }
             }
         }
@@ -122,6 +145,11 @@ impl World {
             .iter_mut()
             .filter_map(|(number, job)| job.waits_for.remove(&deleted).map(|_| *number))
             .collect();
+        self.wait_for_the_others(waiting);
+    }
+
+    /// Of what these jobs waited for, something was deleted.
+    pub(super) fn wait_for_the_others(&mut self, waiting: Vec<u32>) {
         for number in waiting {
             let job = &self.jobs[&number];
             let lost = self.parents(job).iter().all(|one| one.2 == Parent::Lost);

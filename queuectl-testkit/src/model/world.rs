@@ -49,6 +49,9 @@ pub(super) struct World {
     /// The queues that were used, and whether they are paused.
     pub(super) queues: BTreeMap<usize, bool>,
     pub(super) settings: Settings,
+    pub(super) batches: BTreeMap<usize, Batch>,
+    /// How many batches there ever were.
+    pub(super) batches_made: u32,
     /// Every id that a job ever had.
     pub(super) ids: BTreeMap<u32, JobName>,
     /// What jobs that have ended have left, and nobody was told of.
@@ -87,6 +90,9 @@ pub(super) struct Job {
     pub(super) finished_at: Option<i64>,
     /// The parents that have not ended as it waits for, and how they should.
     pub(super) waits_for: BTreeMap<u32, Condition>,
+    /// The same for batches.
+    pub(super) waits_for_batches: BTreeMap<usize, Condition>,
+    pub(super) batch: Option<usize>,
     pub(super) needs: Needs,
     pub(super) otherwise: Otherwise,
     pub(super) unique: Option<u8>,
@@ -118,6 +124,20 @@ pub(super) enum Due {
     AtBoot(i64, u32),
 }
 
+/// Jobs that are counted together.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// Which one it is of all that were made.
+    pub(super) number: u32,
+    pub(super) created_at: i64,
+    pub(super) closed_at: Option<i64>,
+    pub(super) finished_at: Option<i64>,
+    /// There may be more jobs to come in the call that closes it.
+    pub(super) closing: bool,
+    /// The states in which jobs of it were deleted.
+    pub(super) deleted: Vec<State>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
     pub(super) process: Who,
@@ -139,6 +159,8 @@ impl World {
             workers: BTreeMap::new(),
             queues: BTreeMap::new(),
             settings: Settings::default(),
+            batches: BTreeMap::new(),
+            batches_made: 0,
             ids: BTreeMap::new(),
             left: BTreeMap::new(),
             next_job: 0,
@@ -167,6 +189,8 @@ impl World {
     fn attempt(&mut self, step: &Step) -> Answer {
         match step {
             Step::Enqueue(_, jobs) => self.enqueue(jobs),
+            Step::CloseBatch(_, batch, jobs) => self.close_batch(*batch, jobs),
+            Step::CancelBatch(_, batch, reason) => self.cancel_batch(*batch, *reason),
             Step::Register(who, worker, lease) => self.register(*who, *worker, *lease),
             Step::Deregister(_, workers) => self.deregister(workers),
             Step::Exchange(_, settle, claim) => self.exchange(settle, claim.as_ref()),
@@ -319,7 +343,7 @@ impl World {
 
 /// Enqueueing.
 impl World {
-    fn enqueue(&mut self, jobs: &[New]) -> Answer {
+    pub(super) fn enqueue(&mut self, jobs: &[New]) -> Answer {
         self.next_job = jobs.iter().map(|job| job.job + 1).max().unwrap_or(0).max(self.next_job);
         let mut added = Vec::new();
         for new in jobs {
@@ -371,6 +395,7 @@ impl World {
                 }
             }
         }
+        let waits_for_batches = self.join(new, &mut refusals);
         if !refusals.is_empty() {
             return Err(refusals);
         }
@@ -388,7 +413,10 @@ impl World {
             queue: new.queue,
             kind: new.kind,
             priority: new.priority,
-            state: if waits_for.is_empty() { State::Pending } else { State::Blocked },
+            state: match waits_for.is_empty() && waits_for_batches.is_empty() {
+                true => State::Pending,
+                false => State::Blocked,
+            },
             attempts: 0,
             max_attempts: 1 + new.retries.unwrap_or(self.settings.max_retries),
             token: 0,
@@ -400,6 +428,8 @@ impl World {
             started_at: None,
             finished_at: None,
             waits_for,
+            waits_for_batches,
+            batch: new.batch,
             needs: new.needs,
             otherwise: new.otherwise,
             unique: new.unique,
@@ -419,7 +449,10 @@ impl World {
         self.queues.entry(new.queue).or_insert(false);
         self.jobs.insert(new.job, job);
         self.see_to_dependents();
-        Ok((new.job, Taken::Created))
+        match new.batch.is_none_or(|batch| self.may_join(batch, new.job)) {
+            true => Ok((new.job, Taken::Created)),
+            false => Err(vec![Refusal::BatchClosed]),
+        }
     }
 
     fn start(&self, start: Start) -> (i64, Due) {
@@ -472,7 +505,7 @@ impl World {
 
 /// What operators do.
 impl World {
-    fn cancel(&mut self, named: &[u32], reason: u8) -> Answer {
+    pub(super) fn cancel(&mut self, named: &[u32], reason: u8) -> Answer {
         use queuectl_core::store::Cancelled;
         let mut refusals = Vec::new();
         let jobs = self.find_all(named, &mut refusals);
@@ -547,6 +580,7 @@ impl World {
             ((job.run_at, job.due), job.expiry) = (start, None);
         }
         self.comes_back(number);
+        self.batches_end();
         true
     }
 
@@ -626,8 +660,14 @@ impl World {
 
     pub(super) fn delete(&mut self, jobs: &[u32]) {
         for deleted in jobs {
-            self.jobs.remove(deleted);
+            let gone = self.jobs.remove(deleted);
+            if let Some(job) = &gone {
+                self.note_gone(job);
+            }
             self.parent_deleted(*deleted);
+            if let Some(batch) = gone.and_then(|job| job.batch) {
+                self.may_be_gone(batch);
+            }
         }
     }
 
@@ -646,6 +686,7 @@ impl Job {
         self.finished_at = state.is_terminal().then_some(wall);
         self.worker = None;
         self.waits_for.clear();
+        self.waits_for_batches.clear();
     }
 
     /// Where a verdict leaves the job.
@@ -682,6 +723,7 @@ impl World {
                 .map(|(number, job)| match job.state {
                     State::Blocked => SeenJob {
                         waits_for: self.still_waits_for(job),
+                        waits_for_batches: self.still_waits_for_batches(job),
                         terms: (job.needs, job.otherwise),
                         ..job.seen(*number)
                     },
@@ -689,6 +731,7 @@ impl World {
                 })
                 .collect(),
             counts: counts.into_iter().map(|((queue, kind), by)| (queue, kind, by)).collect(),
+            batches: self.seen_batches(),
             queues: self.queues.iter().map(|(queue, paused)| (*queue, *paused)).collect(),
             workers: self
                 .workers
@@ -729,6 +772,8 @@ impl Job {
             },
             payload: self.payload.to_string(),
             waits_for: Vec::new(),
+            waits_for_batches: Vec::new(),
+            batch: self.batch,
             terms: (Needs::All, Otherwise::Wait),
             reason: self.reason,
             by: match self.reason {

@@ -68,9 +68,30 @@ impl Mirror {
     }
 
     pub(super) fn enqueue(&mut self, by: &Handle, jobs: &[NewJob]) -> Answer<Vec<Enqueued>> {
-        let Some((real, model)) = both(by.real.enqueue(jobs), by.model.enqueue(jobs))? else {
-            unreachable!("an enqueue has an answer")
-        };
+        let added = both(by.real.enqueue(jobs), by.model.enqueue(jobs))?;
+        Ok(self.added(added))
+    }
+
+    pub(super) fn close_batch(
+        &mut self,
+        by: &Handle,
+        batch: &Name,
+        then: &[NewJob],
+    ) -> Answer<Vec<Enqueued>> {
+        let added = both(by.real.close_batch(batch, then), by.model.close_batch(batch, then))?;
+        Ok(self.added(added))
+    }
+
+    pub(super) fn cancel_batch(&self, by: &Handle, batch: &Name, why: &str) -> Answer<u64> {
+        let both = both(
+            by.real.cancel_batch(batch, &why.into()),
+            by.model.cancel_batch(batch, &why.into()),
+        )?;
+        Ok(both.map(|(real, model)| same("cancelled of a batch", real, model)).unwrap_or_default())
+    }
+
+    fn added(&mut self, added: Option<(Vec<Enqueued>, Vec<Enqueued>)>) -> Vec<Enqueued> {
+        let Some((real, model)) = added else { unreachable!("an enqueue has an answer") };
         let seen = |all: &[Enqueued]| -> Vec<_> {
             all.iter().map(|one| (one.id.clone(), one.created, one.changed)).collect()
         };
@@ -81,7 +102,7 @@ impl Mirror {
             self.ids.insert(real.key, real.id.clone());
         }
         self.compare_jobs(real.iter().map(|one| one.id.clone()));
-        Ok(real)
+        real
     }
 
     pub(super) fn exchange(
@@ -367,6 +388,8 @@ impl Mirror {
         }
         let failures = expect(self.looking.real.failures(usize::MAX));
         same("failures", failures, expect(self.looking.model.failures(usize::MAX)));
+        let batches = |store: &dyn Store| expect(store.batches(usize::MAX));
+        same("batches", batches(self.looking.real.as_ref()), batches(&self.looking.model));
         let counts = expect(self.counts(&self.looking));
         for lane in &counts {
             for state in State::ALL {
@@ -487,6 +510,10 @@ pub(super) fn is_refusal(error: &StoreError) -> bool {
         StoreError::NotFound(_)
             | StoreError::NoWorker(_)
             | StoreError::NoSchedule(_)
+            | StoreError::NoBatch(_)
+            | StoreError::BatchClosed(_)
+            | StoreError::BatchOpen(_)
+            | StoreError::BatchEnded(_)
             | StoreError::DuplicateId(_)
             | StoreError::WrongState { .. }
             | StoreError::StillLives { .. }

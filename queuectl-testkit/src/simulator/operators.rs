@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use queuectl_core::store::{Enqueued, Remedy, StopMode, Sweep};
 use queuectl_core::{
-    After, Condition, JobId, Json, Limit, Missed, Name, Needs, NewJob, OnConflict, Otherwise,
-    Overlap, Rate, Schedule, Setting, Spec, State, StoreError, UniqueScope, WorkerKey,
+    After, AfterBatch, Condition, JobId, Json, Limit, Missed, Name, Needs, NewJob, OnConflict,
+    Otherwise, Overlap, Rate, Schedule, Setting, Spec, State, StoreError, UniqueScope, WorkerKey,
 };
 
 use super::faults::{Fault, Why};
@@ -29,6 +29,8 @@ pub(super) struct Operators {
 #[derive(Debug, Clone)]
 enum Request {
     Enqueue(Vec<NewJob>),
+    CloseBatch(Name, Vec<NewJob>),
+    CancelBatch(Name),
     Cancel(Vec<JobId>, Option<&'static str>),
     Retry(Vec<JobId>),
     RetryWith(JobId),
@@ -108,6 +110,10 @@ impl Operators {
                 }
                 answer.map(|added| count_taken(&added, again, env))
             }
+            Request::CloseBatch(batch, then) => {
+                mirror.close_batch(by, batch, then).map(|_| env.tally.count("a batch closed"))
+            }
+            Request::CancelBatch(batch) => mirror.cancel_batch(by, batch, "by chance").map(drop),
             Request::Cancel(ids, who) => mirror.cancel(by, ids, *who).map(drop),
             Request::Retry(ids) => mirror.retry(by, ids),
             Request::RetryWith(id) => {
@@ -155,10 +161,21 @@ impl Operators {
         let dice = &mut env.dice;
         match dice.roll(100) {
             0..5 => self.schedule(env),
-            5..55 => {
+            5..51 => {
                 let count = if dice.once_in(6) { 1 + dice.roll(12) } else { 1 };
                 Request::Enqueue((0..count).map(|_| self.new_job(env)).collect())
             }
+            51..54 => {
+                let batch = self.some_batch(env);
+                let (mut last, mut then) = (self.new_job(env), self.new_job(env));
+                last.batch = Some(batch.clone());
+                let on = env.dice.pick(&Condition::ALL);
+                then.after_batches = vec![AfterBatch { batch: batch.clone(), on }];
+                env.followers.extend(then.id.clone());
+                let last = env.dice.once_in(3).then_some(last);
+                Request::CloseBatch(batch, last.into_iter().chain([then]).collect())
+            }
+            54 => Request::CancelBatch(self.some_batch(env)),
             55..62 => {
                 let who = dice.pick(&[None, Some("ada"), Some("grace")]);
                 Request::Cancel(self.some_ids(env), who)
@@ -197,6 +214,11 @@ impl Operators {
             }
             _ => Request::Prune,
         }
+    }
+
+    /// A new batch now and then: most jobs find one that has not ended.
+    fn some_batch(&self, env: &mut Env) -> Name {
+        kind(&format!("batch-{}", self.ids.len() as u64 / 30 + env.dice.roll(2)))
     }
 
     fn schedule(&mut self, env: &mut Env) -> Request {
@@ -286,6 +308,9 @@ impl Operators {
                 Condition::End,
             ]);
             new.after.push(After { job: parent, on });
+        }
+        if env.dice.once_in(6) {
+            new.batch = Some(self.some_batch(env));
         }
         if !new.after.is_empty() {
             new.needs = env.dice.pick(&[Needs::All, Needs::All, Needs::Any]);

@@ -20,6 +20,7 @@ const WANTED: &[&str] = &[
     "a death with attempts running",
     "a death with attempts that had not begun",
     "a job claimed again after its delay",
+    "a job claimed after a batch",
     "a job claimed after a failure that it waited for",
     "a job claimed after those it waited for",
     "a job cancelled by the end of another",

@@ -38,6 +38,8 @@ pub(super) struct Env {
     pub(super) dependent: HashSet<JobId>,
     /// Those of them that wait for failures.
     pub(super) cleaners: HashSet<JobId>,
+    /// Those that wait for batches.
+    pub(super) followers: HashSet<JobId>,
     clock: Arc<ManualClock>,
     story: Option<Vec<String>>,
 }
@@ -89,6 +91,7 @@ impl World {
             shell: kind("shell"),
             dependent: HashSet::new(),
             cleaners: HashSet::new(),
+            followers: HashSet::new(),
             clock,
             story: telling.then(Vec::new),
         };

@@ -142,9 +142,9 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/waiting.rs",
-                "                return Err(missing(after.job.clone()));",
-                "                let _ = missing;
-                continue;",
+                "            return Err(missing(id.clone()));",
+                "            let _ = missing;
+            continue;",
             ),
         ],
     },
@@ -328,8 +328,46 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/dependents.rs",
-                "        ended.extend(cancelled.into_iter().map(|job| (job, End::In(State::Cancelled))));",
-                "        drop(cancelled);",
+                "        ended.extend(tell(tx, parent, &end)?);",
+                "        tell(tx, parent, &end)?;",
+            ),
+        ],
+    },
+    Bug {
+        name: "open-batch-ends",
+        breaks: "a batch ends when it is closed and the last of its jobs has ended",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/batch.rs",
+                "iif(closed_at IS NOT NULL
+                                   AND completed + dead + cancelled + 1 = total, ?3, NULL)",
+                "iif(completed + dead + cancelled + 1 = total, ?3, NULL)",
+            ),
+        ],
+    },
+    Bug {
+        name: "batch-lets-strangers-in",
+        breaks: "no job of a batch waits for what waits for the batch",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/batch.rs",
+                "    if closed && tx.prepare",
+                "    if closed && false && tx.prepare",
+            ),
+        ],
+    },
+    Bug {
+        name: "batch-closes-twice",
+        breaks: "what follows a batch is added once",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/batch.rs",
+                "SET closed_at = ?2, total = total + 1
+             WHERE closed_at IS NULL",
+                "SET closed_at = ?2, total = total + 1",
             ),
         ],
     },
@@ -354,7 +392,7 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/command.rs",
-                "        dependents::lives_again(tx, key)?;
+                "        dependents::lives_again(tx, key, state)?;
 ",
                 "",
             ),

@@ -213,6 +213,23 @@ CREATE TABLE queuectl_dependency (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX queuectl_dependency_child ON queuectl_dependency (child);
 
+-- Jobs that are counted together. In queuectl_dependency a batch stands as -batch: as the child of each of
+-- its jobs, and as the parent of what waits for it. It has finished as long as it is closed and each of its
+-- jobs has ended.
+CREATE TABLE queuectl_batch (
+    batch INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    finished_at INTEGER,
+    total INTEGER NOT NULL DEFAULT 0,
+    completed INTEGER NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    CHECK (completed >= 0 AND dead >= 0 AND cancelled >= 0
+           AND completed + dead + cancelled <= total)
+) STRICT;
+
 -- Attempts that have more to say than that they succeeded.
 CREATE TABLE queuectl_attempt (
     job INTEGER NOT NULL,

@@ -200,6 +200,9 @@ impl Process {
                     if env.dependent.remove(&job.id) {
                         env.tally.count("a job claimed after those it waited for");
                     }
+                    if env.followers.remove(&job.id) {
+                        env.tally.count("a job claimed after a batch");
+                    }
                     if env.cleaners.remove(&job.id) {
                         env.tally.count("a job claimed after a failure that it waited for");
                     }

@@ -1,0 +1,154 @@
+//! `batch`: lists, shows, closes and cancels batches of jobs.
+
+use std::fmt::Write as _;
+
+use queuectl_core::store::{BatchInfo, Remark, Store, StoreError};
+use queuectl_core::{State, Timestamp};
+use serde::Serialize;
+
+use super::{count, name, who};
+use crate::args::Batch;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::json::SchemaVersion;
+use crate::output::time::{local, relative};
+use crate::session::Session;
+
+#[derive(Serialize)]
+struct Document {
+    schema_version: SchemaVersion,
+    batches: Vec<BatchView>,
+}
+
+#[derive(Serialize)]
+struct BatchView {
+    name: String,
+    /// `open`, `closed`, `completed` or `failed`.
+    state: &'static str,
+    created_at: Timestamp,
+    closed_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    total: u64,
+    completed: u64,
+    dead: u64,
+    cancelled: u64,
+    left: u64,
+}
+
+impl From<&BatchInfo> for BatchView {
+    fn from(batch: &BatchInfo) -> Self {
+        BatchView {
+            name: batch.name.to_string(),
+            state: state(batch),
+            created_at: batch.created_at,
+            closed_at: batch.closed_at,
+            finished_at: batch.finished_at,
+            total: batch.total,
+            completed: batch.completed,
+            dead: batch.dead,
+            cancelled: batch.cancelled,
+            left: batch.left(),
+        }
+    }
+}
+
+fn state(batch: &BatchInfo) -> &'static str {
+    match (batch.state(), batch.closed_at) {
+        (State::Completed, _) => "completed",
+        (State::Dead, _) => "failed",
+        (_, Some(_)) => "closed",
+        (_, None) => "open",
+    }
+}
+
+pub(crate) fn run(session: &Session, args: &Batch) -> Result<Exit, CliError> {
+    let store = session.store_path()?.open()?;
+    match args {
+        Batch::List { limit } => {
+            let batches = store.batches(usize::try_from(*limit).unwrap_or(usize::MAX))?;
+            if batches.is_empty() && !session.ui.json {
+                session.ui.note("no batch: queuectl enqueue --batch NAME 'echo hello'");
+                return Ok(Exit::DONE);
+            }
+            print(session, &batches)
+        }
+        Batch::Show { name: text } => {
+            let batch = name("batch", text)?;
+            let found = store.batch(&batch)?.ok_or(StoreError::NoBatch(batch))?;
+            match session.ui.json {
+                true => print(session, &[found]),
+                false => show(session, &found),
+            }
+        }
+        Batch::Close { name: text } => {
+            let batch = name("batch", text)?;
+            // Here an unknown name is a mistake in typing.
+            store.batch(&batch)?.ok_or_else(|| StoreError::NoBatch(batch.clone()))?;
+            store.close_batch(&batch, &[])?;
+            let closed = store.batch(&batch)?;
+            if session.ui.json {
+                return print(session, closed.as_slice());
+            }
+            let left = closed.map_or(0, |batch| batch.left());
+            session.ui.line(format_args!("closed {batch}: {} left", jobs(left)))?;
+            Ok(Exit::DONE)
+        }
+        Batch::Cancel { name: text, reason, by } => {
+            let batch = name("batch", text)?;
+            let by = by.clone().unwrap_or_else(who);
+            let remark = Remark { text: reason, by: Some(&by) };
+            let cancelled = store.cancel_batch(&batch, &remark)?;
+            if session.ui.json {
+                let found = store.batch(&batch)?;
+                return print(session, found.as_slice());
+            }
+            session.ui.line(format_args!("cancelled {} of {batch}", jobs(cancelled)))?;
+            Ok(Exit::DONE)
+        }
+    }
+}
+
+fn jobs(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "job")
+}
+
+fn print(session: &Session, batches: &[BatchInfo]) -> Result<Exit, CliError> {
+    if session.ui.json {
+        let batches = batches.iter().map(BatchView::from).collect();
+        session.ui.document(&Document { schema_version: SchemaVersion, batches })?;
+        return Ok(Exit::DONE);
+    }
+    for batch in batches {
+        session.ui.line(format_args!("{:<24} {}", batch.name.as_str(), progress(batch)))?;
+    }
+    Ok(Exit::DONE)
+}
+
+fn progress(batch: &BatchInfo) -> String {
+    let BatchInfo { total, completed, dead, cancelled, .. } = batch;
+    format!(
+        "{}: {completed} of {total} completed, {dead} dead, {cancelled} cancelled",
+        state(batch)
+    )
+}
+
+fn show(session: &Session, batch: &BatchInfo) -> Result<Exit, CliError> {
+    let now = session.now();
+    let mut page = String::new();
+    let mut field = |name: &str, value: String| {
+        let _ = writeln!(page, "{name:<14}{value}");
+    };
+    let moment = |moment: Timestamp| format!("{} ({})", local(moment), relative(moment, now));
+    field("batch", batch.name.to_string());
+    field("state", progress(batch));
+    field("left", batch.left().to_string());
+    field("made", moment(batch.created_at));
+    if let Some(closed_at) = batch.closed_at {
+        field("closed", moment(closed_at));
+    }
+    if let Some(finished_at) = batch.finished_at {
+        field("ended", moment(finished_at));
+    }
+    session.ui.print(page)?;
+    Ok(Exit::DONE)
+}
