@@ -74,6 +74,8 @@ pub struct Steps {
     reconcile: bool,
     expire: bool,
     prune: bool,
+    /// The last prune has deleted something, so there may be more.
+    prune_more: bool,
     tick: bool,
     count: bool,
 
@@ -120,6 +122,7 @@ impl Steps {
             reconcile: false,
             expire: false,
             prune: false,
+            prune_more: false,
             tick: false,
             count: false,
             held_back: false,
@@ -426,7 +429,7 @@ impl Steps {
 
     /// The answer to [`Action::Prune`].
     pub fn pruned(&mut self, now: BootTime, answer: Result<u64, StoreError>) {
-        self.answered(Call::Prune, now, answer);
+        self.prune_more = self.answered(Call::Prune, now, answer).is_some_and(|pruned| pruned > 0);
     }
 
     /// The answer to [`Action::Tick`].
@@ -469,6 +472,8 @@ impl Steps {
             }
         };
         self.trouble.succeeded(Call::Exchange);
+        // Where jobs end faster than once a second can delete them, the two take turns.
+        self.prune |= !settle.is_empty() && std::mem::take(&mut self.prune_more);
         if !settle.is_empty() || !exchanged.claimed.is_empty() {
             self.moved_at = now;
         }
@@ -746,6 +751,26 @@ mod tests {
             }
         }
         panic!("the job is not given back")
+    }
+
+    /// Once a second would be too seldom where more jobs end than one call deletes: the file would grow.
+    #[test]
+    fn what_has_outlived_its_retention_is_deleted_as_fast_as_jobs_end() {
+        let mut steps = hungry();
+        let settings = Settings { retention_completed_count: Some(9), ..Settings::default() };
+        steps.configured(at(0), Ok(settings));
+        let lease = claims_one(&mut steps, at(0));
+        steps.pruned(at(0), Ok(500));
+        assert!(!matches!(steps.next(at(0)), Action::Prune), "it is the turn of jobs");
+        let ended = |steps: &mut Steps| {
+            let (verdict, started_at) = (Verdict::Release, Timestamp::from_millis(0));
+            let settled = Settlement { lease, verdict, started_at, report: None, leftovers: false };
+            steps.exchanged(at(0), vec![settled], 1, Ok(Exchanged::default()));
+            (0..9).any(|_| matches!(steps.next(at(0)), Action::Prune))
+        };
+        assert!(ended(&mut steps));
+        steps.pruned(at(0), Ok(0));
+        assert!(!ended(&mut steps), "nothing is left");
     }
 
     #[test]
