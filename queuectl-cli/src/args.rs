@@ -269,7 +269,8 @@ pub(crate) struct Enqueue {
     /// How the batches must end: success (of all jobs), failure (of any), end [default: success]
     #[arg(long, value_name = "HOW", requires = "after_batch")]
     pub(crate) on: Option<Condition>,
-    /// Put the job into a batch, which is made with its first job
+    /// Put the job into a batch, which is made with its first job; one that exists already stays
+    /// where it is
     #[arg(long, value_name = "NAME")]
     pub(crate) batch: Option<String>,
     /// How many of them must have ended so: all, any [default: all]

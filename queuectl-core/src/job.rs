@@ -220,7 +220,8 @@ pub struct NewJob {
     pub after: Vec<After>,
     /// The batches that must have ended before this one may run, and how. They must be closed.
     pub after_batches: Vec<AfterBatch>,
-    /// The batch that the job is in. It is made with its first job.
+    /// The batch that the job is in. It is made with its first job. If the job is not added because
+    /// another holds its unique key, the batch does not wait for that one.
     pub batch: Option<Name>,
     /// How many of them must have ended as the job waits for: all of them unless said otherwise.
     pub needs: Needs,

@@ -84,8 +84,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// they have ended already in a way that leaves it nothing to wait for. Among jobs of one priority in
     /// one queue, those enqueued earlier, and earlier in the call, are claimed first.
     ///
-    /// A job whose `unique_key` another holds, in the store or earlier in the call, is not added; the
-    /// answer gives the other's id. How long a job holds its key is said by its own
+    /// A job whose `unique_key` another holds, in the store or earlier in the call, is not added, nor
+    /// the other to the new one's batch; the answer gives the other's id. How long a job holds its key is said by its own
     /// [`UniqueScope`](crate::UniqueScope): by default while it lives. For a period it does so from its
     /// enqueueing on, also when it has ended, but not when it was cancelled. In a set of states, it
     /// gives the key up when it leaves them; if it comes back to one because an attempt ended or it

@@ -263,8 +263,16 @@ fn of(sweep: Sweep, failure: Option<Fingerprint>) -> Sweep {
 
 /// In which way the job failed that others are to be like.
 fn like(store: &dyn Store, id: Option<&str>) -> Result<Option<Fingerprint>, CliError> {
-    let job = id.map(|id| must_be_dead(store, &job_id(id)?)).transpose()?;
-    Ok(job.and_then(|job| job.failure))
+    let Some(id) = id else { return Ok(None) };
+    let job = must_be_dead(store, &job_id(id)?)?;
+    // Without one, "all like it" would be all.
+    match job.failure {
+        Some(failure) => Ok(Some(failure)),
+        None => Err(CliError::new(
+            Exit::STORE,
+            format!("the store does not say how job {} failed", job.id),
+        )),
+    }
 }
 
 /// The jobs that were named; all are dead.
