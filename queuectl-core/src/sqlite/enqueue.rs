@@ -53,16 +53,12 @@ impl Adding {
         statement: &mut CachedStatement<'_>,
         jobs: &[&NewJob],
     ) -> Result<(), StoreError> {
-        let mut lanes = Vec::with_capacity(jobs.len());
-        for (index, job) in jobs.iter().enumerate() {
-            let lane = tx.lane_of(&job.queue, &job.kind)?;
-            Usual { job, lane }.bind(tx, statement, index)?;
-            lanes.push(lane);
-        }
-        statement.raw_execute()?;
-        // Those that are added together have consecutive numbers.
-        let first = tx.last_key() + 1 - jobs.len() as i64;
-        for ((key, job), lane) in (first..).map(JobKey).zip(jobs).zip(lanes) {
+        let rows = jobs
+            .iter()
+            .map(|job| Ok(Usual { job, lane: tx.lane_of(&job.queue, &job.kind)? }))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let first = Usual::insert(tx, statement, &rows)?;
+        for (key, Usual { job, lane }) in (first.0..).map(JobKey).zip(rows) {
             tx.count(lane, State::Pending, 1);
             let rank = line::rank_now(tx, job.priority);
             self.make_ready(tx, Run { lane, rank, first: key, last: key })?;

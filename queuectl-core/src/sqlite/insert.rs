@@ -119,20 +119,23 @@ impl Usual<'_> {
 
     const VALUES: usize = 4;
 
-    /// Binds what stands in the row of this index.
-    pub(super) fn bind(
-        &self,
+    /// Adds as many rows as the statement has; gives the number of the first, which those of the
+    /// others follow.
+    pub(super) fn insert(
         tx: &Tx<'_>,
         statement: &mut CachedStatement<'_>,
-        index: usize,
-    ) -> Result<(), StoreError> {
-        let first = 2 + index * Self::VALUES;
+        rows: &[Self],
+    ) -> Result<JobKey, StoreError> {
         statement.raw_bind_parameter(1, tx.now.as_millis())?;
-        statement.raw_bind_parameter(first, self.lane)?;
-        statement.raw_bind_parameter(first + 1, self.job.priority)?;
-        statement.raw_bind_parameter(first + 2, max_attempts(tx, self.job))?;
-        statement.raw_bind_parameter(first + 3, self.job.payload.as_str())?;
-        Ok(())
+        for (index, Usual { job, lane }) in rows.iter().enumerate() {
+            let first = 2 + index * Self::VALUES;
+            statement.raw_bind_parameter(first, lane)?;
+            statement.raw_bind_parameter(first + 1, job.priority)?;
+            statement.raw_bind_parameter(first + 2, max_attempts(tx, job))?;
+            statement.raw_bind_parameter(first + 3, job.payload.as_str())?;
+        }
+        statement.raw_execute()?;
+        Ok(JobKey(tx.last_key() + 1 - rows.len() as i64))
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use queuectl_core::store::{Enqueued, Queues, Verdict};
-use queuectl_core::{NewJob, OnConflict, Setting, State, Store, StoreError, UniqueScope};
+use queuectl_core::{Claimed, NewJob, OnConflict, Setting, State, Store, StoreError, UniqueScope};
 
 use super::trial::{LEASE, Trial, all_jobs, claim_from, id, job, json, name, named, secs};
 
@@ -88,6 +88,20 @@ pub fn a_claim_frees_a_key_that_is_held_while_waiting(t: &mut Trial) {
     assert!(t.add(keyed()).created);
 }
 
+/// Each way in which a job that runs waits again.
+fn come_back(t: &Trial, way: usize, running: &Claimed) {
+    match way {
+        0 => t.end(running, Verdict::Release),
+        1 => t.end(running, Verdict::Snooze { wake_in: secs(9) }),
+        2 => t.store().deregister(&[running.worker]).unwrap(),
+        3 => drop(t.lose_workers()),
+        _ => {
+            t.fail(running, secs(600));
+            t.retry(&running.id);
+        }
+    }
+}
+
 /// Given back, snoozed or lost: a job that waits again holds its key again.
 pub fn a_job_that_comes_back_takes_its_key_again(t: &mut Trial) {
     for end in 0..5 {
@@ -96,16 +110,7 @@ pub fn a_job_that_comes_back_takes_its_key_again(t: &mut Trial) {
         let first = t.add(keyed());
         let worker = t.worker();
         let running = t.claim_one(worker);
-        match end {
-            0 => t.end(&running, Verdict::Release),
-            1 => t.end(&running, Verdict::Snooze { wake_in: secs(9) }),
-            2 => t.store().deregister(&[worker]).unwrap(),
-            3 => drop(t.lose_workers()),
-            _ => {
-                t.fail(&running, secs(600));
-                t.retry(&first.id);
-            }
-        }
+        come_back(t, end, &running);
         assert_eq!(t.state(&first.id), State::Pending);
         assert_kept(&t.add(keyed()), &first);
         t.cancel(&first.id);
@@ -121,16 +126,7 @@ pub fn a_job_that_comes_back_too_late_goes_without_its_key(t: &mut Trial) {
         let worker = t.worker();
         let running = t.claim_one(worker);
         let second = t.add(keyed());
-        match end {
-            0 => t.end(&running, Verdict::Release),
-            1 => t.end(&running, Verdict::Snooze { wake_in: secs(9) }),
-            2 => t.store().deregister(&[worker]).unwrap(),
-            3 => drop(t.lose_workers()),
-            _ => {
-                t.fail(&running, secs(600));
-                t.retry(&first.id);
-            }
-        }
+        come_back(t, end, &running);
         assert_eq!((t.state(&first.id), t.state(&second.id)), (State::Pending, State::Pending));
         assert_kept(&t.add(keyed()), &second);
         // It is free when the one that holds it goes, although the other one still waits.
