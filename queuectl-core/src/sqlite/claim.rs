@@ -251,8 +251,9 @@ impl<'a> Take<'a> {
                     lost_from, unique_states
              FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
+        // OR FAIL: see `insert.rs`.
         let lease = tx.prepare(
-            "INSERT INTO queuectl_lease (key, token, worker, lane, started_at, grp, limited)
+            "INSERT OR FAIL INTO queuectl_lease (key, token, worker, lane, started_at, grp, limited)
              SELECT key, token + 1, ?3, lane, ?4, ?5, ?6
              FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;

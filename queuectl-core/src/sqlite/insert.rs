@@ -1,4 +1,8 @@
 //! The statements that add the rows of jobs.
+//!
+//! They are OR FAIL, as are those that write many rows to claim or settle. By default SQLite keeps the pages
+//! that such a statement changes, in a file if they are many, so that it can take back a statement that fails
+//! halfway and nothing else. Here whatever fails takes back more than its statement, so that would be in vain.
 
 use std::sync::LazyLock;
 
@@ -110,7 +114,7 @@ impl Usual<'_> {
         };
         let rows: Vec<String> = (0..rows).map(row).collect();
         format!(
-            "INSERT INTO queuectl_job (state, lane, priority, max_attempts, created_at, updated_at,
+            "INSERT OR FAIL INTO queuectl_job (state, lane, priority, max_attempts, created_at, updated_at,
                                        run_at, payload)
              VALUES {}",
             rows.join(", ")
@@ -173,7 +177,7 @@ impl<'a> NewRow<'a> {
     fn sql(rows: usize) -> String {
         let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
         let values = vec![row; rows].join(", ");
-        format!("INSERT INTO queuectl_job ({}) VALUES {values}", COLUMNS.join(", "))
+        format!("INSERT OR FAIL INTO queuectl_job ({}) VALUES {values}", COLUMNS.join(", "))
     }
 
     /// Adds as many rows as the statement has; gives the number of the first, which those of the

@@ -75,8 +75,9 @@ impl<'a> Complete<'a> {
             "SELECT key, lane, worker, grp FROM queuectl_lease
              WHERE key BETWEEN ?1 AND ?2 AND token = ?3 ORDER BY key",
         )?;
+        // OR FAIL: see `insert.rs`.
         let mark = tx.prepare(
-            "UPDATE queuectl_job NOT INDEXED
+            "UPDATE OR FAIL queuectl_job NOT INDEXED
              SET state = 3, token = ?3, attempts = attempts + 1, worker = ?4, started_at = ?5,
                  finished_at = ?6, updated_at = ?6, result = ?7,
                  lost_from = iif(?8, ifnull(lost_from, ?3), NULL)

@@ -1,6 +1,7 @@
 //! What a worker process may have to do, to tell, and to sum up: the words between
 //! [`step`](super::step), which decides, and `threads`, which does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(doc)]
@@ -48,7 +49,7 @@ pub enum Action {
     /// Find out whether anything is left to do: [`Steps::counted`].
     Count,
     /// Begin these attempts, in this order. Each ends with [`Steps::finished`].
-    Start(Vec<Claimed>),
+    Start(Vec<Arc<Claimed>>),
     /// Take back the attempts that have not begun: [`Steps::recalled`].
     Recall,
     /// Tell running attempts to end.
@@ -68,7 +69,7 @@ pub enum Action {
 #[non_exhaustive]
 pub enum Notice {
     /// An attempt was settled.
-    Settled(Box<Settled>),
+    Settled(Settled),
     /// The lease of an attempt is lost.
     LeaseLost(JobId),
     /// A job was freed from a dead worker.
@@ -83,15 +84,15 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Settled {
     /// The attempt.
-    pub job: Claimed,
+    pub job: Arc<Claimed>,
     /// Where the job stands now.
     pub state: State,
     /// When it runs again, if it does.
     pub retry_in: Option<Duration>,
     /// How long the attempt took.
     pub took: Duration,
-    /// How it ended.
-    pub report: Report,
+    /// How it ended; `None` if there is nothing to say but that it succeeded.
+    pub report: Option<Box<Report>>,
 }
 
 /// How often each ending has occurred.

@@ -6,13 +6,14 @@
 //! it holds goes on as ever.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 
 use super::action::Notice;
 use super::{Observer, WorkerEvent};
+use crate::attempt::{Cause, Report};
 use crate::id::{JobId, Name, WorkerKey};
 use crate::job::Claimed;
 use crate::store::StoreError;
@@ -92,6 +93,9 @@ fn deliver(observer: &Observer, events: &Receiver<Event>, waiting: &AtomicUsize)
     }
 }
 
+/// The report of whoever has nothing more to say.
+static SUCCEEDED: LazyLock<Report> = LazyLock::new(|| Report::new(Cause::Succeeded));
+
 fn show(event: &Event) -> WorkerEvent<'_> {
     match event {
         Event::Started { worker, id, kind, attempt, max_attempts } => WorkerEvent::Started {
@@ -109,7 +113,7 @@ fn show(event: &Event) -> WorkerEvent<'_> {
             state: settled.state,
             retry_in: settled.retry_in,
             took: settled.took,
-            report: &settled.report,
+            report: settled.report.as_deref().unwrap_or(&SUCCEEDED),
         },
         Event::Notice(Notice::LeaseLost(id)) => WorkerEvent::LeaseLost { id },
         Event::Notice(Notice::Rescued(rescued)) => {

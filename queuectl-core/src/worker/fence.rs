@@ -4,7 +4,7 @@
 //! locked may take longer than the lease has left, and after that another worker may run the job. So
 //! the fence has a thread of its own, which calls nothing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::threads::{LOOK_UP, lock};
@@ -21,26 +21,34 @@ pub(super) struct Fence {
 
 #[derive(Default)]
 struct Guarded {
-    signals: HashMap<Lease, Arc<StopSignal>>,
+    /// A tree, because leases come and go in about their order.
+    signals: BTreeMap<Lease, Arc<StopSignal>>,
     until: Option<BootTime>,
     over: bool,
 }
 
 impl Fence {
-    /// The signal of an attempt that is to begin.
-    pub(super) fn guard(&self, lease: Lease) -> Arc<StopSignal> {
-        let signal = Arc::new(StopSignal::default());
+    /// The signals of attempts that are to begin.
+    pub(super) fn guard(&self, leases: impl Iterator<Item = Lease>) -> Vec<Arc<StopSignal>> {
         let mut guarded = lock(&self.guarded);
-        if let Some(until) = guarded.until {
-            signal.set_fence(until);
-        }
-        guarded.signals.insert(lease, Arc::clone(&signal));
-        signal
+        let until = guarded.until;
+        let guard = |lease| {
+            let signal = Arc::new(StopSignal::default());
+            if let Some(until) = until {
+                signal.set_fence(until);
+            }
+            guarded.signals.insert(lease, Arc::clone(&signal));
+            signal
+        };
+        leases.map(guard).collect()
     }
 
-    /// An attempt has ended, or will not begin.
-    pub(super) fn release(&self, lease: Lease) {
-        lock(&self.guarded).signals.remove(&lease);
+    /// Attempts have ended, or will not begin.
+    pub(super) fn release(&self, leases: impl Iterator<Item = Lease>) {
+        let mut guarded = lock(&self.guarded);
+        for lease in leases {
+            guarded.signals.remove(&lease);
+        }
     }
 
     /// The signal of a running attempt.

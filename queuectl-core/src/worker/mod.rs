@@ -5,6 +5,7 @@
 pub mod action;
 mod audience;
 mod fence;
+mod held;
 mod pace;
 pub mod step;
 mod threads;

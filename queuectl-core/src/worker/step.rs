@@ -5,14 +5,15 @@
 //! calls the store, so a simulator can drive the very code that runs in production, in any order
 //! and at any time. `threads` carries the actions out for real.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::{Action, Notice, Settled, Summary};
+use super::held::{Held, Holding};
 use super::pace::Pace;
 use super::trouble::{Call, Trouble};
 use super::verdict::{outcome, settlement};
-use crate::attempt::{Cause, Report};
 use crate::clock::{BootTime, Timestamp};
 use crate::handler::{Finished, StopCause};
 use crate::id::{Lease, Name, WorkerKey};
@@ -42,15 +43,6 @@ pub struct Plan {
     pub drain: bool,
 }
 
-/// One attempt that this process holds.
-#[derive(Debug)]
-struct Held {
-    job: Claimed,
-    took: Duration,
-    told: Option<StopCause>,
-    finished: bool,
-}
-
 /// A worker process between two steps.
 #[derive(Debug)]
 pub struct Steps {
@@ -61,12 +53,11 @@ pub struct Steps {
     /// When the leases were last extended: the time before that call, so that they never seem to
     /// last longer than they do.
     renewed_at: BootTime,
-    /// In order, so that the same answers lead to the same actions: a run can be repeated.
-    held: BTreeMap<Lease, Held>,
+    held: Holding,
 
     // What has been decided and not yet been done.
     settle: Vec<Settlement>,
-    start: Vec<Claimed>,
+    start: Vec<Arc<Claimed>>,
     raise: Vec<(Lease, StopCause)>,
     notes: BTreeMap<Lease, Json>,
     tell: Vec<Notice>,
@@ -112,7 +103,7 @@ impl Steps {
             configured: false,
             workers: Vec::new(),
             renewed_at: now,
-            held: BTreeMap::new(),
+            held: Holding::default(),
             settle: Vec::new(),
             start: Vec::new(),
             raise: Vec::new(),
@@ -244,7 +235,7 @@ impl Steps {
 
     /// A store that is gone for good can be told nothing: what runs is left to end by itself.
     fn wind_up_without_store(&mut self, now: BootTime) -> Action {
-        self.held.retain(|_, held| !held.finished);
+        self.held.forget_finished();
         if self.held.is_empty() {
             self.ended = true;
             return Action::End;
@@ -291,10 +282,10 @@ impl Steps {
     }
 
     fn raise_all(&mut self, cause: &StopCause, which: impl Fn(&Held) -> bool) {
-        for (lease, held) in &mut self.held {
-            if !held.finished && held.told.as_ref() != Some(cause) && which(held) {
+        for (lease, held) in self.held.all_running() {
+            if held.told.as_ref() != Some(cause) && which(held) {
                 held.told = Some(cause.clone());
-                self.raise.push((*lease, cause.clone()));
+                self.raise.push((lease, cause.clone()));
             }
         }
     }
@@ -313,12 +304,8 @@ impl Steps {
         if self.stop.is_some() || self.held_back {
             return Vec::new();
         }
-        let mut holds: HashMap<WorkerKey, usize> = HashMap::new();
-        for held in self.held.values().filter(|held| !held.finished) {
-            *holds.entry(held.job.worker).or_default() += 1;
-        }
         let want = |worker| {
-            let holds = holds.get(&worker).copied().unwrap_or(0);
+            let holds = self.held.unfinished_of(worker);
             if holds <= self.pace.holds() / 2 { self.pace.holds() - holds } else { 0 }
         };
         let wants = self.workers.iter().map(|&worker| (worker, want(worker)));
@@ -400,9 +387,8 @@ impl Steps {
             self.raise_all(&StopCause::LeaseLost, lost);
         }
         for (lease, reason) in orders.cancel {
-            if let Some(held) = self.held.get_mut(&lease)
+            if let Some(held) = self.held.running(lease)
                 && held.told.is_none()
-                && !held.finished
             {
                 let cause = StopCause::Cancelled(reason);
                 held.told = Some(cause.clone());
@@ -492,19 +478,19 @@ impl Steps {
             self.count = self.plan.drain && exchanged.claimed.is_empty();
         }
         for job in exchanged.claimed {
-            let held = Held { job: job.clone(), took: Duration::ZERO, told: None, finished: false };
-            self.held.insert(job.lease, held);
+            let job = Arc::new(job);
+            self.held.claimed(Arc::clone(&job));
             self.start.push(job);
         }
     }
 
     fn settled(&mut self, settlement: Settlement, lost: bool) {
-        let Some(held) = self.held.remove(&settlement.lease) else {
+        let Some(held) = self.held.remove(settlement.lease) else {
             return;
         };
         if lost {
             self.summary.lost += 1;
-            self.tell.push(Notice::LeaseLost(held.job.id));
+            self.tell.push(Notice::LeaseLost(held.job.id.clone()));
             return;
         }
         let (state, retry_in) = outcome(&held.job, &settlement.verdict);
@@ -519,9 +505,9 @@ impl Steps {
             // It never began, so nobody has heard of it.
             return;
         }
-        let report = settlement.report.map_or_else(|| Report::new(Cause::Succeeded), |r| *r);
+        let report = settlement.report;
         let settled = Settled { job: held.job, state, retry_in, took: held.took, report };
-        self.tell.push(Notice::Settled(Box::new(settled)));
+        self.tell.push(Notice::Settled(settled));
     }
 
     /// The answer to [`Action::Reconcile`]: everything that the store says is held.
@@ -536,7 +522,7 @@ impl Steps {
         };
         self.reconcile = false;
         let settling: Vec<Lease> = self.settle.iter().map(|settlement| settlement.lease).collect();
-        for lease in leases.into_iter().filter(|lease| !self.held.contains_key(lease)) {
+        for lease in leases.into_iter().filter(|&lease| !self.held.contains(lease)) {
             if !settling.contains(&lease) {
                 // Claimed by a call whose answer never came: nobody runs it.
                 self.settle.push(given_back(lease, wall, true));
@@ -564,8 +550,7 @@ impl Steps {
 
     /// An attempt that was to begin has not, because it was told to end before.
     pub fn unbegun(&mut self, wall: Timestamp, lease: Lease) {
-        if let Some(held) = self.held.get_mut(&lease) {
-            held.finished = true;
+        if let Some(held) = self.held.finish(lease) {
             self.settle.push(given_back(lease, wall, held.job.lost_from.is_some()));
         }
     }
@@ -579,10 +564,9 @@ impl Steps {
         took: Duration,
         random: f64,
     ) {
-        let Some(held) = self.held.get_mut(&lease) else {
+        let Some(held) = self.held.finish(lease) else {
             return;
         };
-        held.finished = true;
         held.took = took;
         self.hungry |= self.limited;
         self.recall |= self.pace.took(took);
@@ -591,7 +575,7 @@ impl Steps {
 
     /// A running attempt says how far it is.
     pub fn progressed(&mut self, lease: Lease, value: Json) {
-        if self.held.get(&lease).is_some_and(|held| !held.finished) {
+        if self.held.running(lease).is_some() {
             self.notes.insert(lease, value);
         }
     }
@@ -655,7 +639,7 @@ impl Steps {
         // Told to stop, with nothing that runs, and the leases over: whoever comes next sees to what
         // could not be written. Without this a full disk would keep the process for ever.
         let over = self.stop.is_some()
-            && self.held.values().all(|held| held.finished)
+            && self.held.all_finished()
             && now >= self.renewed_at + self.plan.lease;
         // After a lease of failures, what this worker holds is others' to run.
         let pause = self.trouble.failed(call, error.is_transient(), now, self.plan.lease);

@@ -102,12 +102,12 @@ struct Line {
 
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<(Claimed, Arc<StopSignal>)>,
+    waiting: VecDeque<(Arc<Claimed>, Arc<StopSignal>)>,
     closed: bool,
 }
 
 impl Line {
-    fn next(&self) -> Option<(Claimed, Arc<StopSignal>)> {
+    fn next(&self) -> Option<(Arc<Claimed>, Arc<StopSignal>)> {
         let mut jobs = lock(&self.jobs);
         loop {
             if let Some(job) = jobs.waiting.pop_front() {
@@ -328,12 +328,12 @@ impl Stepper {
         for (lease, value) in news.progress {
             self.steps.progressed(lease, value);
         }
+        let ended = news.finished.iter().map(|ended| ended.lease);
+        self.fence.release(ended.chain(news.unbegun.iter().copied()));
         for lease in news.unbegun {
-            self.fence.release(lease);
             self.steps.unbegun(self.clock.now(), lease);
         }
         for Ended { lease, finished, started_at, took } in news.finished {
-            self.fence.release(lease);
             self.steps.finished(lease, finished, started_at, took, random::unit());
         }
     }
@@ -421,14 +421,10 @@ impl Stepper {
         }
     }
 
-    fn start(&mut self, jobs: Vec<Claimed>) {
+    fn start(&mut self, jobs: Vec<Arc<Claimed>>) {
         let many = jobs.len() > 1;
-        let mut line = lock(&self.line.jobs);
-        for job in jobs {
-            let signal = self.fence.guard(job.lease);
-            line.waiting.push_back((job, signal));
-        }
-        drop(line);
+        let signals = self.fence.guard(jobs.iter().map(|job| job.lease));
+        lock(&self.line.jobs).waiting.extend(jobs.into_iter().zip(signals));
         if many {
             self.line.arrived.notify_all();
         } else {
@@ -439,9 +435,7 @@ impl Stepper {
     fn recall(&mut self) {
         let waiting = std::mem::take(&mut lock(&self.line.jobs).waiting);
         let leases: Vec<Lease> = waiting.iter().map(|(job, _)| job.lease).collect();
-        for lease in &leases {
-            self.fence.release(*lease);
-        }
+        self.fence.release(leases.iter().copied());
         self.steps.recalled(self.clock.now(), &leases);
     }
 }

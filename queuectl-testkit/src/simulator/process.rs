@@ -3,6 +3,7 @@
 mod calls;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use queuectl_core::store::{Queues, StopMode};
@@ -36,7 +37,7 @@ pub(super) struct Process {
     kinds: Vec<Name>,
     steps: Steps,
     /// Claimed, and waiting for a thread; and whether it was told to end meanwhile.
-    line: VecDeque<(Claimed, bool)>,
+    line: VecDeque<(Arc<Claimed>, bool)>,
     running: Vec<Running>,
     /// What the threads have to tell to the steps, which hear it between two calls.
     inbox: Vec<News>,
@@ -49,7 +50,7 @@ pub(super) struct Process {
 
 /// An attempt that a thread is at.
 struct Running {
-    job: Claimed,
+    job: Arc<Claimed>,
     began: BootTime,
     started_at: Timestamp,
     ends_at: BootTime,

@@ -135,7 +135,7 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                "\"INSERT INTO queuectl_lease",
+                "\"INSERT OR FAIL INTO queuectl_lease",
                 "\"INSERT OR REPLACE INTO queuectl_lease",
             ),
             (
