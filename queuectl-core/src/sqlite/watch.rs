@@ -4,9 +4,12 @@
 //! It tells too soon: the bytes are written before they are synced, and can be seen only after that.
 //! Whoever looked at once would see the old state, and then hear no more. So what the kernel says is
 //! a reason to ask SQLite, which knows when a commit can be seen.
+//!
+//! It is asked to tell of one write only, and again when nothing has moved for a moment: whoever writes
+//! pays for each write that is told, and a large commit is thousands of them.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use std::time::Duration;
@@ -24,9 +27,11 @@ use crate::store::{BoxError, Waker, Watch};
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 /// The last pause, about two seconds after the write. One that is no commit by then was undone.
 const LAST_PAUSE: Duration = Duration::from_millis(400);
-/// How long those who were woken are left alone. A large commit is thousands of writes, and most
-/// commits are made by those who would be woken.
+/// How long those who were woken are left alone, and twice as long each time that there has been another
+/// commit meanwhile: most commits are made by those who would be woken.
 const REST: Duration = Duration::from_millis(1);
+/// The longest rest: what a change has to wait for where there are others all the time.
+const REST_MAX: Duration = Duration::from_millis(4);
 
 /// The wakers of one store, and the thread that calls them while there are any.
 #[derive(Default)]
@@ -81,12 +86,20 @@ impl Watchers {
         }
         let inotify =
             inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&inotify, beside(store, "-wal"), inotify::WatchFlags::MODIFY)?;
+        let log = beside(store, "-wal");
+        listen(&inotify, &log)?;
         let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let connection = open::connect(store)?;
         let version = data_version(&connection);
-        let mut watching =
-            Watching { inotify, end: Arc::clone(&end), connection, version, pause: None };
+        let mut watching = Watching {
+            inotify,
+            log,
+            end: Arc::clone(&end),
+            connection,
+            version,
+            has_woken: false,
+            rest: REST,
+        };
         let wakers = Arc::clone(&self.wakers);
         std::thread::Builder::new().name("queuectl-watch".into()).spawn(move || {
             while watching.wait() {
@@ -102,42 +115,66 @@ impl Watchers {
 /// What the thread looks at.
 struct Watching {
     inotify: OwnedFd,
+    log: PathBuf,
     end: Arc<OwnedFd>,
     connection: Connection,
     /// The commit that was seen last.
     version: Option<i64>,
-    /// How long to wait for the next look. `None` to wait until the kernel tells.
-    pause: Option<Duration>,
+    /// It was the last thing to happen that somebody was woken.
+    has_woken: bool,
+    /// How long to leave alone those who have been.
+    rest: Duration,
 }
 
 impl Watching {
     /// Waits for a commit that can be seen; `false` when the watch is over.
     fn wait(&mut self) -> bool {
-        loop {
-            match self.heard() {
-                Heard::End => return false,
-                Heard::Write => self.pause = Some(FIRST_PAUSE),
-                Heard::Nothing => {
-                    let longer = self.pause.map(|pause| pause + pause / 4);
-                    self.pause = longer.filter(|&pause| pause < LAST_PAUSE);
-                }
+        // How long to wait for the next look. `None` to wait until the kernel tells.
+        let mut pause = None;
+        if std::mem::take(&mut self.has_woken) {
+            if self.hear(Some(self.rest), false) == Heard::End {
+                return false;
             }
-            let version = data_version(&self.connection);
-            if version.is_none() || version != self.version {
-                self.version = version;
-                // What was heard may have been the next commit's as well, which cannot be seen yet.
-                self.pause = Some(REST);
+            if self.has_changed() {
+                self.rest = (self.rest * 2).min(REST_MAX);
                 return true;
             }
+            self.rest = REST;
+            // There may have been writes of a commit that cannot be seen yet.
+            pause = Some(FIRST_PAUSE);
+        }
+        loop {
+            let listens = pause.is_none_or(|pause| pause > REST);
+            if listens && listen(&self.inotify, &self.log).is_err() {
+                pause = pause.or(Some(LAST_PAUSE));
+            }
+            if self.has_changed() {
+                return true;
+            }
+            pause = match self.hear(pause, listens) {
+                Heard::End => return false,
+                Heard::Write => Some(FIRST_PAUSE),
+                Heard::Nothing => {
+                    pause.map(|pause| pause + pause / 4).filter(|&pause| pause < LAST_PAUSE)
+                }
+            };
         }
     }
 
-    fn heard(&self) -> Heard {
-        let timeout = self.pause.and_then(|timeout| Timespec::try_from(timeout).ok());
+    /// Whether there is a commit that was not seen before.
+    fn has_changed(&mut self) -> bool {
+        let version = data_version(&self.connection);
+        self.has_woken = version.is_none() || version != self.version;
+        self.version = version;
+        self.has_woken
+    }
+
+    /// Waits for the end of the watch, for the pause to be over, and for a write, if it listens.
+    fn hear(&self, pause: Option<Duration>, listens: bool) -> Heard {
+        let timeout = pause.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds =
             [PollFd::new(&*self.end, PollFlags::IN), PollFd::new(&self.inotify, PollFlags::IN)];
-        // A short pause is not cut short by every write of a commit.
-        let awaited = if self.pause.is_some_and(|pause| pause <= REST) { 1 } else { 2 };
+        let awaited = if listens { 2 } else { 1 };
         match poll(&mut fds[..awaited], timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) if fds[0].revents().is_empty() => {}
             _ => return Heard::End,
@@ -152,6 +189,13 @@ impl Watching {
     }
 }
 
+/// Asks the kernel to tell of the next write.
+fn listen(inotify: &OwnedFd, log: &Path) -> rustix::io::Result<()> {
+    let next_write = inotify::WatchFlags::MODIFY | inotify::WatchFlags::ONESHOT;
+    inotify::add_watch(inotify, log, next_write).map(drop)
+}
+
+#[derive(PartialEq, Eq)]
 enum Heard {
     Write,
     Nothing,

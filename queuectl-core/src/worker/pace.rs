@@ -31,7 +31,7 @@ impl Pace {
 
     /// A claim has brought all that was asked for, so there is more.
     pub(super) fn more(&mut self) {
-        self.holds = (self.holds * 2).min(self.bearable());
+        self.holds = (self.holds * 4).min(self.bearable());
     }
 
     /// An attempt took so long. Whether so much is held that some of it should be given back.
