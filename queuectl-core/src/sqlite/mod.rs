@@ -33,6 +33,7 @@ mod row;
 mod schedule;
 mod settle;
 mod tick;
+mod ticket;
 mod transaction;
 mod unique;
 mod waiting;

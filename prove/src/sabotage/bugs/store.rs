@@ -40,9 +40,7 @@ pub(super) const BUGS: &[Bug] = &[
                 "queuectl-core/src/sqlite/combine.rs",
                 r#"        let committed = tx.commit();
 "#,
-                r#"        for follower in lead.followers.drain(..) {
-            follower.conclude(None);
-        }
+                r#"        conclude_all(std::mem::take(&mut self.followers), || None);
         let committed = tx.commit();
 "#,
             ),
@@ -99,10 +97,10 @@ pub(super) const BUGS: &[Bug] = &[
                 "queuectl-core/src/sqlite/combine.rs",
                 r#"                Err(error) => {
                     tx.rollback();
-                    return Err(error);"#,
+"#,
                 r#"                Err(error) => {
                     let _ = tx.commit();
-                    return Err(error);"#,
+"#,
             ),
         ],
     },
