@@ -238,3 +238,101 @@ fn enqueue_for(tx: &mut Tx<'_>, followers: &[Arc<Ticket>]) {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::sqlite::{SqliteOptions, open};
+
+    fn combiner() -> (tempfile::TempDir, Combiner) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+        let opened = open::open(&folder.path().join("queue.db"), &options).unwrap();
+        let clock = Arc::new(SystemClock);
+        let writer = Writer::new(opened.connection, opened.path, opened.file, None, clock);
+        (folder, Combiner::new(writer))
+    }
+
+    fn job() -> Vec<NewJob> {
+        vec![NewJob::new("k", &()).unwrap()]
+    }
+
+    impl Combiner {
+        /// Waits until so many stand in line.
+        fn await_line(&self, followers: usize, leaders: usize) {
+            loop {
+                let line = lock(&self.line);
+                if line.led && (line.followers.len(), line.leaders.len()) == (followers, leaders) {
+                    return;
+                }
+                drop(line);
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Whoever shares the transaction of a caller that panics is told that its jobs were not added, and
+    /// those behind go on: nobody waits for ever.
+    #[test]
+    fn when_a_leader_panics_nobody_waits_for_it() {
+        let (_folder, combiner) = combiner();
+        let (inside, go) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            let writer = lock(&combiner.writer);
+            let leader = scope.spawn(|| {
+                let write = |_: &mut Tx<'_>| -> Result<(), StoreError> {
+                    inside.wait();
+                    go.wait();
+                    panic!("a mistake in a write")
+                };
+                catch_unwind(AssertUnwindSafe(|| combiner.borrowed(write))).is_err()
+            });
+            combiner.await_line(0, 0);
+            let sharing = scope.spawn(|| combiner.enqueue(job()));
+            combiner.await_line(1, 0);
+            drop(writer);
+            inside.wait();
+            let behind = [0, 1].map(|_| scope.spawn(|| combiner.enqueue(job())));
+            combiner.await_line(2, 0);
+            go.wait();
+            assert!(leader.join().unwrap());
+            assert!(matches!(sharing.join().unwrap(), Err(StoreError::Other(_))));
+            for one in behind {
+                assert!(one.join().unwrap().is_ok());
+            }
+        });
+        assert!(combiner.enqueue(job()).is_ok());
+    }
+
+    /// A worker has jobs that wait for it: however many enqueue all the time, nobody leads for them before
+    /// it has had its turn.
+    #[test]
+    fn who_must_lead_comes_before_those_who_can_be_led() {
+        let (_folder, combiner) = combiner();
+        let order = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let writer = lock(&combiner.writer);
+            scope.spawn(|| combiner.enqueue(job()));
+            combiner.await_line(0, 0);
+            scope.spawn(|| {
+                combiner.borrowed(|tx| {
+                    lock(&order).push(tx.last_key());
+                    Ok(())
+                })
+            });
+            combiner.await_line(0, 1);
+            let followers = [0, 1, 2].map(|_| scope.spawn(|| combiner.enqueue(job())));
+            combiner.await_line(3, 1);
+            drop(writer);
+            for one in followers {
+                assert!(one.join().unwrap().is_ok());
+            }
+        });
+        // The first leader has added its own and the three; then came the worker.
+        assert_eq!(*lock(&order), [4]);
+    }
+}
