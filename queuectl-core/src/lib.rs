@@ -76,6 +76,7 @@
 //!
 //! # Where to go next
 //!
+//! - [`guide`]: what a queue offers beside running jobs, each with an example.
 //! - [`NewJob`]: delays, priorities, retries, time limits, dependencies, unique keys.
 //! - [`QueueLimits`]: how much of a queue may run at a time, and how often.
 //! - [`Handlers`], [`Outcome`], [`Context`]: what a handler is told and what it may answer.
@@ -93,6 +94,7 @@ mod chain;
 mod clock;
 mod dependency;
 pub mod failure;
+pub mod guide;
 mod handler;
 mod id;
 mod job;
