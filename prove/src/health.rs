@@ -143,10 +143,10 @@ const WRONG: [(&str, &str); 19] = [
          GROUP BY failure HAVING sum(n) != 0",
     ),
     (
-        "a note, or who cancelled a job, is about no job",
+        "a note, or what is kept aside, is about no job",
         "SELECT 1 FROM queuectl_note WHERE job NOT IN (SELECT key FROM queuectl_job)
          UNION ALL
-         SELECT 1 FROM queuectl_canceller WHERE job NOT IN (SELECT key FROM queuectl_job)",
+         SELECT 1 FROM queuectl_aside WHERE job NOT IN (SELECT key FROM queuectl_job)",
     ),
     (
         "a job is in no lane, or a lane in no queue",
@@ -259,7 +259,7 @@ mod tests {
             "DELETE FROM queuectl_dead",
             "UPDATE queuectl_failure SET n = 2",
             "DELETE FROM queuectl_failure",
-            "INSERT INTO queuectl_canceller VALUES (99, 'somebody')",
+            "INSERT INTO queuectl_aside VALUES (99, 'somebody', NULL)",
             "INSERT INTO queuectl_note VALUES (99, 1, 1, NULL, 'text', NULL)",
         ];
         for planted in plant {

@@ -34,6 +34,7 @@ const USUAL: &[(&str, u64)] = &[
     ("a job cancelled while it ran", 1_400),
     ("a job changed by another with its key", 1_700),
     ("a job died of lost leases", 4_800),
+    ("a job died of too many lost leases", 2_400),
     ("a job expired", 6_400),
     ("a job given back because it did not begin", 37_000),
     ("a job retried with another payload", 650),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, ColorChoice, Parser, Subcommand};
 use queuectl_core::{Condition, Needs, Otherwise};
 
-use crate::input::job_spec::RETRIES_MAX;
+use crate::input::job_spec::{CRASHES_MAX, RETRIES_MAX};
 
 /// A durable job queue for the command line
 #[derive(Debug, Parser)]
@@ -291,6 +291,11 @@ pub(crate) struct Shape {
           allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=RETRIES_MAX as i64))]
     pub(crate) retries: Option<u32>,
+    /// Workers in a row that may be lost with the job until it is dead [default: the setting
+    /// max-crashes]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=CRASHES_MAX as i64))]
+    pub(crate) max_crashes: Option<u32>,
     /// Time limit of one attempt [default: the setting worker-timeout]
     #[arg(long, short, value_name = "DURATION", allow_negative_numbers = true)]
     pub(crate) timeout: Option<String>,
@@ -1107,6 +1112,8 @@ mod tests {
             &["x", "--retries", "-1"][..],
             &["x", "--retries", "1000001"],
             &["x", "--retries", "1.5"],
+            &["x", "--max-crashes", "0"],
+            &["x", "--max-crashes", "1000001"],
             &["x", "--priority", "40000"],
         ] {
             let words = ["queuectl", "enqueue"].iter().chain(line);

@@ -11,7 +11,7 @@ use queuectl_core::{JSON_LEN_MAX, NewJob, Timestamp};
 
 use crate::args::Args;
 use crate::input::bulk;
-use crate::input::job_spec::{Here, JobSpec, RETRIES_MAX};
+use crate::input::job_spec::{CRASHES_MAX, Here, JobSpec, RETRIES_MAX};
 use crate::input::when::When;
 use crate::output::display;
 
@@ -37,6 +37,7 @@ pub fn json_lines(file: &[u8]) -> Vec<NewJob> {
 fn checked(job: NewJob) -> NewJob {
     assert!(job.payload.as_str().len() <= JSON_LEN_MAX);
     assert!(job.max_retries.is_none_or(|retries| retries <= RETRIES_MAX));
+    assert!(job.max_crashes.is_none_or(|crashes| crashes.get() <= CRASHES_MAX));
     assert!(job.timeout.is_none_or(|timeout| !timeout.is_zero()));
     assert!(job.unique_key.as_ref().is_none_or(|key| (1..=256).contains(&key.len())));
     if let Some(id) = &job.id {

@@ -48,6 +48,7 @@ fn some_line() -> impl Strategy<Value = String> {
         "payload",
         "priority",
         "max_retries",
+        "max_crashes",
         "run_at",
         "delay",
         "expires",

@@ -1,6 +1,7 @@
 //! A job as plain data: what an enqueuer asks for, what a worker is handed, and the whole record.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -202,6 +203,9 @@ pub struct NewJob {
     pub expiry: Option<Expiry>,
     /// How many retries follow the first attempt; without a number, the store's `max-retries`.
     pub max_retries: Option<u32>,
+    /// How many attempts in a row may be lost with their workers until the job is dead; without a
+    /// number, the store's `max-crashes`.
+    pub max_crashes: Option<NonZeroU32>,
     /// The time limit of one attempt; without one, the store's `worker-timeout`.
     pub timeout: Option<Duration>,
     /// The delays between attempts; without a policy, the store's settings.
@@ -255,6 +259,7 @@ impl NewJob {
             start: Start::Now,
             expiry: None,
             max_retries: None,
+            max_crashes: None,
             timeout: None,
             backoff: None,
             unique_key: None,
@@ -361,6 +366,27 @@ impl NewJob {
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = Some(retries);
         self
+    }
+
+    /// Sets how many attempts in a row may be lost with their workers: then the job is dead, whatever
+    /// retries are left, so that one that kills its workers does not go on doing so. An attempt that ends
+    /// in any other way begins the row anew, but for one that a stopping worker interrupted: that says
+    /// nothing. A job that takes hours among workers that come and go may need more than others.
+    ///
+    /// ```
+    /// use queuectl_core::NewJob;
+    ///
+    /// let render = NewJob::new("render", &"film.mp4")?.max_retries(25).max_crashes(10)?;
+    /// assert!(NewJob::new("render", &())?.max_crashes(0).is_err());
+    /// # Ok::<(), queuectl_core::InvalidJob>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJob::MaxCrashes`] for 0: the first is noticed when it has happened.
+    pub fn max_crashes(mut self, crashes: u32) -> Result<Self, InvalidJob> {
+        self.max_crashes = Some(NonZeroU32::new(crashes).ok_or(InvalidJob::MaxCrashes)?);
+        Ok(self)
     }
 
     /// Sets the time limit of one attempt.
@@ -659,6 +685,9 @@ pub enum InvalidJob {
         /// Its size in bytes.
         len: usize,
     },
+    /// No number of crashes at all is no cap.
+    #[error("max_crashes is 0; it takes 1 or more")]
+    MaxCrashes,
     /// The id has the form of those that the store gives, and would leave it few numbers to give.
     #[error("id: {id} is too large a number; the largest that can be chosen is q{CHOSEN_KEY_MAX}")]
     NumberTooLarge {
@@ -761,6 +790,8 @@ pub struct Job {
     pub attempts: u32,
     /// Attempts allowed in this generation: one more than the retries.
     pub max_attempts: u32,
+    /// Its own cap on attempts in a row that are lost with their workers.
+    pub max_crashes: Option<NonZeroU32>,
     /// How often it was claimed in its whole life; the token of its newest claim.
     pub token: Token,
     /// The worker that holds it, while it is processing.

@@ -1,6 +1,7 @@
 //! The settings that a store keeps for everyone who uses it: typed, checked, and described.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -46,6 +47,8 @@ impl fmt::Display for Durability {
 pub enum Setting {
     /// Retries of a job that says nothing of them.
     MaxRetries,
+    /// Attempts in a row that may be lost with their workers, of a job that says nothing of it.
+    MaxCrashes,
     /// Base of the exponential backoff.
     BackoffBase,
     /// Longest delay between attempts.
@@ -77,8 +80,9 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order in which they are listed.
-    pub const ALL: [Setting; 14] = [
+    pub const ALL: [Setting; 15] = [
         Setting::MaxRetries,
+        Setting::MaxCrashes,
         Setting::BackoffBase,
         Setting::BackoffMax,
         Setting::BackoffJitter,
@@ -98,6 +102,7 @@ impl Setting {
     pub const fn as_str(self) -> &'static str {
         match self {
             Setting::MaxRetries => "max-retries",
+            Setting::MaxCrashes => "max-crashes",
             Setting::BackoffBase => "backoff-base",
             Setting::BackoffMax => "backoff-max",
             Setting::BackoffJitter => "backoff-jitter",
@@ -118,6 +123,9 @@ impl Setting {
     pub const fn help(self) -> &'static str {
         match self {
             Setting::MaxRetries => "retries after a failed first attempt (0 to 1000000)",
+            Setting::MaxCrashes => {
+                "workers in a row that may be lost with a job until it is dead (1 to 1000000)"
+            }
             Setting::BackoffBase => "base of the delay before retry n: base^n seconds (above 0)",
             Setting::BackoffMax => "longest delay between attempts (a duration)",
             Setting::BackoffJitter => "share of a delay that chance may take away (0 to 1)",
@@ -186,6 +194,12 @@ fn all_names() -> String {
 pub struct Settings {
     /// Retries of a job that says nothing of them. 3.
     pub max_retries: u32,
+    /// How many attempts in a row may be lost with their workers until a job that says nothing of it
+    /// is dead, whatever retries are left. 5: one more than the attempts of a job that says nothing of
+    /// its retries. So the cap is for jobs with many retries. Jobs that only ran beside one that kills its
+    /// workers lose as many, and are not told from it: a kind of job that is known to be dangerous gets
+    /// a smaller number.
+    pub max_crashes: NonZeroU32,
     /// Base of the exponential backoff. 2.
     pub backoff_base: f64,
     /// Longest delay between attempts. 300 s.
@@ -219,6 +233,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             max_retries: 3,
+            max_crashes: MAX_CRASHES,
             backoff_base: 2.0,
             backoff_max: Duration::from_secs(300),
             backoff_jitter: 0.0,
@@ -258,6 +273,7 @@ impl Settings {
         let number = |number: Option<u64>| number.map_or("all".to_owned(), |n| n.to_string());
         match setting {
             Setting::MaxRetries => self.max_retries.to_string(),
+            Setting::MaxCrashes => self.max_crashes.to_string(),
             Setting::BackoffBase => self.backoff_base.to_string(),
             Setting::BackoffMax => duration(self.backoff_max),
             Setting::BackoffJitter => self.backoff_jitter.to_string(),
@@ -300,6 +316,11 @@ impl Settings {
             Setting::MaxRetries => {
                 self.max_retries = value.parse().ok().filter(|&retries| retries <= 1_000_000)?;
             }
+            Setting::MaxCrashes => {
+                let crashes = value.parse().ok();
+                self.max_crashes =
+                    crashes.filter(|crashes: &NonZeroU32| crashes.get() <= 1_000_000)?;
+            }
             Setting::BackoffBase => {
                 self.backoff_base = number(value).filter(|&base| base > 0.0)?;
             }
@@ -340,6 +361,8 @@ impl Settings {
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
+
+const MAX_CRASHES: NonZeroU32 = NonZeroU32::new(5).expect("it is not 0");
 
 /// What [`Setting::Aging`] takes besides never: less would be no time, and with more, priorities
 /// times it are no times any more.
@@ -422,6 +445,9 @@ mod tests {
         let refused = [
             (Setting::MaxRetries, "-1"),
             (Setting::MaxRetries, "1.5"),
+            (Setting::MaxCrashes, "0"),
+            (Setting::MaxCrashes, "1000001"),
+            (Setting::MaxCrashes, "never"),
             (Setting::RetentionDeadCount, "never"),
             (Setting::RetentionCompletedCount, "-1"),
             (Setting::MaxRetries, "99999999999"),

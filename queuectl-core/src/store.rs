@@ -170,7 +170,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Finds workers that are dead (their process is gone, their lease has ended, or the machine has
     /// been restarted since) and frees their jobs: each becomes claimable at once, or dead if that was
-    /// its last attempt, or cancelled if that was requested. The lost attempt stays spent and becomes
+    /// its last attempt or the last that may be [lost in a row](NewJob::max_crashes), or cancelled if that
+    /// was requested. The error of a job that has lost too many says so. The lost attempt stays spent and becomes
     /// part of the history. Says what was freed. What the attempts of a job that will run again left
     /// is ended by whoever claims it; of one that will not, by whoever names its kind among the `kinds`
     /// that he can clean up after, and then says that it is [`cleaned`](Store::cleaned). If his process

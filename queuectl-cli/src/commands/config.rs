@@ -76,6 +76,7 @@ fn view(settings: &Settings, setting: Setting) -> SettingView {
         key: setting.as_str(),
         value: match setting {
             Setting::MaxRetries => json!(settings.max_retries),
+            Setting::MaxCrashes => json!(settings.max_crashes),
             Setting::BackoffBase => json!(settings.backoff_base),
             Setting::BackoffMax => seconds(Some(settings.backoff_max)),
             Setting::BackoffJitter => json!(settings.backoff_jitter),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::num::NonZeroU32;
 
 use queuectl_core::shell::Program;
 use queuectl_core::store::{Enqueued, Store, StoreError};
@@ -184,6 +185,7 @@ pub(super) fn shape(shape: &Shape) -> Result<JobSpec, CliError> {
     let backoff = shape.backoff.as_deref().map(str::parse).transpose();
     Ok(JobSpec {
         max_retries: shape.retries,
+        max_crashes: shape.max_crashes.and_then(NonZeroU32::new),
         timeout: shape.timeout.as_deref().map(when::duration).transpose()?,
         backoff: backoff.map_err(|error: queuectl_core::InvalidBackoff| {
             CliError::usage(format!("--backoff: {error}"))

@@ -142,6 +142,9 @@ fn record(job: &Job, parents: &[String], now: Timestamp, colour: bool) -> String
         field("priority", job.priority.to_string());
     }
     field("attempts", format!("{} of {}", job.attempts, job.max_attempts));
+    if let Some(crashes) = job.max_crashes {
+        field("max crashes", crashes.to_string());
+    }
     if let Some(timeout) = job.timeout {
         field("time limit", duration(timeout));
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::job_spec::{JobSpec, RETRIES_MAX};
+use super::job_spec::{CRASHES_MAX, JobSpec, RETRIES_MAX};
 use super::unique;
 use super::when::{When, after, delay_of_seconds, duration};
 use super::{Refused, nearest};
@@ -28,7 +29,7 @@ const DEPTH_MAX: usize = 64;
 pub(crate) const JOB_TEXT_LEN_MAX: usize = 2 * JSON_LEN_MAX;
 
 /// The fields that a job may have; the last four are read and ignored.
-const FIELDS: [&str; 32] = [
+const FIELDS: [&str; 33] = [
     "id",
     "command",
     "argv",
@@ -37,6 +38,7 @@ const FIELDS: [&str; 32] = [
     "payload",
     "priority",
     "max_retries",
+    "max_crashes",
     "run_at",
     "scheduled_at",
     "delay",
@@ -117,6 +119,10 @@ impl Reader<'_> {
             }
             "max_retries" => {
                 spec.max_retries = Some(whole(name, &value, 0, RETRIES_MAX.into())? as u32);
+            }
+            "max_crashes" => {
+                let crashes = whole(name, &value, 1, CRASHES_MAX.into())? as u32;
+                spec.max_crashes = NonZeroU32::new(crashes);
             }
             "run_at" => self.start("run_at", &value)?,
             "scheduled_at" => self.start("scheduled_at", &value)?,
@@ -601,6 +607,10 @@ mod tests {
                 "max_retries: wanted a whole number from 0 to 1000000, found -1",
             ),
             (r#"{"command":"x","max_retries":1.5}"#, "found 1.5"),
+            (
+                r#"{"command":"x","max_crashes":0}"#,
+                "max_crashes: wanted a whole number from 1 to 1000000, found 0",
+            ),
             (r#"{"command":"x","max_retries":"3"}"#, "found a string"),
             (r#"{"command":"x","max_retries":1000001}"#, "found 1000001"),
             (r#"{"command":"x","max_retries":99999999999999999999}"#, "max_retries"),

@@ -1,6 +1,7 @@
 //! What is asked of one job, from whichever form it was asked in, and the job that it makes.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use super::Refused;
 /// The most retries that a job may ask for.
 pub(crate) const RETRIES_MAX: u32 = 1_000_000;
 
+/// The most lost workers that a job may ask for.
+pub(crate) const CRASHES_MAX: u32 = 1_000_000;
+
 /// What is asked of one job. What is not asked for is left to the store.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct JobSpec {
@@ -25,6 +29,7 @@ pub(crate) struct JobSpec {
     pub(crate) queue: Option<Name>,
     pub(crate) priority: Option<i16>,
     pub(crate) max_retries: Option<u32>,
+    pub(crate) max_crashes: Option<NonZeroU32>,
     pub(crate) start: Option<Start>,
     pub(crate) expiry: Option<Expiry>,
     pub(crate) timeout: Option<Duration>,
@@ -64,6 +69,7 @@ impl JobSpec {
         prevail(&mut self.queue, &other.queue);
         prevail(&mut self.priority, &other.priority);
         prevail(&mut self.max_retries, &other.max_retries);
+        prevail(&mut self.max_crashes, &other.max_crashes);
         prevail(&mut self.start, &other.start);
         prevail(&mut self.expiry, &other.expiry);
         prevail(&mut self.timeout, &other.timeout);
@@ -120,6 +126,7 @@ impl JobSpec {
         }
         job.priority = self.priority.unwrap_or_default();
         job.max_retries = self.max_retries;
+        job.max_crashes = self.max_crashes;
         job.start = self.start.unwrap_or_default();
         job.expiry = self.expiry;
         job.timeout = self.timeout;

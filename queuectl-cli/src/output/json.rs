@@ -1,6 +1,7 @@
 //! The shapes of the JSON documents: `docs/json.md` describes them. Fields are added, never
 //! renamed, removed or given another meaning under the same `schema_version`.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickOutcome, TickRecord};
@@ -41,6 +42,7 @@ pub(crate) struct JobView {
     attempts: u32,
     max_attempts: u32,
     max_retries: u32,
+    max_crashes: Option<NonZeroU32>,
     run_at: Timestamp,
     expires_at: Option<Timestamp>,
     created_at: Timestamp,
@@ -88,6 +90,7 @@ impl From<&Job> for JobView {
             attempts: job.attempts,
             max_attempts: job.max_attempts,
             max_retries: job.max_attempts.saturating_sub(1),
+            max_crashes: job.max_crashes,
             run_at: job.run_at,
             expires_at: job.expires_at,
             created_at: job.created_at,

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::support::{Place, fields, who};
 
 /// The shape of a job in JSON is a promise.
-const JOB_FIELDS: [&str; 37] = [
+const JOB_FIELDS: [&str; 38] = [
     "after",
     "after_batches",
     "argv",
@@ -24,6 +24,7 @@ const JOB_FIELDS: [&str; 37] = [
     "kind",
     "last_error",
     "max_attempts",
+    "max_crashes",
     "max_retries",
     "needs",
     "otherwise",

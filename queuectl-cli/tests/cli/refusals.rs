@@ -18,6 +18,13 @@ fn a_bad_request_changes_nothing() {
         (&["enqueue", r#"{"comand":"x"}"#], 2, "\"command\" is one"),
         (&["enqueue", r#"{"command":"x","max_retries":-1}"#], 2, "max_retries"),
         (&["enqueue", r#"{"command":"x","max_retries":"three"}"#], 2, "found a string"),
+        (
+            &["enqueue", r#"{"command":"x","max_crashes":0}"#],
+            2,
+            "max_crashes: wanted a whole number",
+        ),
+        (&["enqueue", "x", "--max-crashes", "0"], 2, "0 is not in 1..=1000000"),
+        (&["config", "set", "max-crashes", "0"], 2, "not a value of max-crashes"),
         (&["enqueue", r#"{"command":"x","state":"dead"}"#], 2, "pending"),
         (&["enqueue", r#"{"command":"x","command":"y"}"#], 2, "occurs twice"),
         (&["enqueue", r#"{"command":"a\u0000b"}"#], 2, "NUL"),

@@ -90,6 +90,24 @@ fn each_job_has_its_own_number_of_retries() {
     assert_eq!(place.attempts("four").len(), 5);
 }
 
+/// However many retries it has. What it says is why it is dead.
+#[test]
+fn a_job_that_kills_its_workers_is_dead_before_its_retries_are_over() {
+    let place = Place::new();
+    place.ok(&["enqueue", "poison", "kill -9 $PPID; sleep 60", "-r", "25", "--max-crashes", "2"]);
+    place.ok(&["enqueue", r#"{"id":"json","command":"true","max_crashes":7}"#]);
+    for _ in 0..2 {
+        assert_ne!(place.run(&["worker", "start", "--drain"]).code, 0);
+    }
+    place.ok(&["worker", "start", "--drain"]);
+    let job = place.job("poison");
+    assert_eq!((&job["state"], &job["attempts"]), (&"dead".into(), &2.into()));
+    assert_eq!((&job["max_retries"], &job["max_crashes"]), (&25.into(), &2.into()));
+    let shown = place.ok(&["dlq", "show", "poison"]);
+    assert!(shown.contains("attempts lost in a row: 2, which is max-crashes"), "{shown}");
+    assert_eq!(place.job("json")["max_crashes"], 7);
+}
+
 /// A worker that is killed takes nothing with it: its job runs again, and the lost attempt is told.
 #[test]
 fn jobs_survive_the_death_of_their_worker() {

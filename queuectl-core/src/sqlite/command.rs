@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::params;
 
+use super::aside;
 use super::dead;
 use super::dependents;
 use super::enqueue::find;
@@ -60,16 +61,13 @@ fn cancel_one(
     let next = transition(state, Event::Cancel).map_err(|refused| wrong_state(id, refused))?;
     if state == State::Processing {
         // Its worker stops it; the first reason stands, and who gave it.
-        tx.execute(
-            "INSERT OR REPLACE INTO queuectl_canceller (job, by)
-             SELECT key, ?2 FROM queuectl_lease
-             WHERE key = ?1 AND cancel_reason IS NULL AND ?2 IS NOT NULL",
-            (key.0, by),
-        )?;
-        tx.execute(
-            "UPDATE queuectl_lease SET cancel_reason = ifnull(cancel_reason, ?2) WHERE key = ?1",
+        let first = tx.execute(
+            "UPDATE queuectl_lease SET cancel_reason = ?2 WHERE key = ?1 AND cancel_reason IS NULL",
             (key.0, reason),
         )?;
+        if let Some(by) = by.filter(|_| first > 0) {
+            aside::set_canceller(tx, key, by)?;
+        }
         tx.execute(
             "UPDATE queuectl_job SET updated_at = ?2 WHERE key = ?1",
             (key.0, tx.now.as_millis()),
@@ -77,11 +75,8 @@ fn cancel_one(
         return Ok((key, Cancelled::Requested));
     }
     settle::end_waiting(tx, key, state, next, reason)?;
-    if by.is_some() {
-        tx.execute(
-            "INSERT OR REPLACE INTO queuectl_canceller (job, by) VALUES (?1, ?2)",
-            (key.0, by),
-        )?;
+    if let Some(by) = by {
+        aside::set_canceller(tx, key, by)?;
     }
     Ok((key, Cancelled::Now))
 }
@@ -122,7 +117,7 @@ pub(super) fn again(
     if state.is_terminal() {
         dependents::lives_again(tx, key, state)?;
         // Also of a job that completed before it was stopped: it may be cancelled by somebody else now.
-        tx.execute("DELETE FROM queuectl_canceller WHERE job = ?1", [key.0])?;
+        aside::forget_canceller(tx, key)?;
     }
     match state {
         State::Completed => keep_success(tx, key)?,
@@ -213,7 +208,7 @@ pub(super) fn delete(
         dead::leave(tx, key)?;
     }
     tx.execute("DELETE FROM queuectl_note WHERE job = ?1", [key.0])?;
-    tx.execute("DELETE FROM queuectl_canceller WHERE job = ?1", [key.0])?;
+    tx.execute("DELETE FROM queuectl_aside WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_attempt WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_output WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;

@@ -2,6 +2,7 @@
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::aside;
 use super::batch;
 use super::dependents;
 use super::expiry;
@@ -142,6 +143,9 @@ impl Adding {
         }
         if row.job.expiry.is_some() {
             expiry::note(tx, key)?;
+        }
+        if let Some(crashes) = row.job.max_crashes {
+            aside::set_max_crashes(tx, key, crashes)?;
         }
         if row.job.unique_key.is_some() {
             unique::begin_period(tx, key, &row.job.unique_scope)?;

@@ -49,6 +49,7 @@ impl Form {
             after,
             after_batches,
             batch,
+            max_crashes,
             start,
             expiry,
             concurrency_key,
@@ -64,6 +65,7 @@ impl Form {
             && concurrency_key.is_none()
             && timeout.is_none()
             && backoff.is_none()
+            && max_crashes.is_none()
             && tags.is_empty()
         {
             Form::Usual

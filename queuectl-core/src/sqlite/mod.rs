@@ -4,6 +4,7 @@
 //! have connections of their own ([`readers`]). `docs/storage.md` has the schema, each transaction and
 //! its crash points.
 
+mod aside;
 mod batch;
 mod begun;
 mod catalogue;

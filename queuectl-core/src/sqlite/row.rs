@@ -86,14 +86,18 @@ pub(super) fn optional_backoff(
 /// The limits of a queue, in four columns. What is out of range, because somebody else wrote it, limits
 /// nothing.
 pub(super) fn limits(row: &Row<'_>, first: usize) -> rusqlite::Result<QueueLimits> {
-    let number = |column| -> rusqlite::Result<Option<NonZeroU32>> {
-        let number: Option<i64> = row.get(column)?;
-        Ok(number.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new))
-    };
     let period = optional_duration(row, first + 3)?;
-    let rate =
-        number(first + 2)?.zip(period).and_then(|(starts, period)| Rate::new(starts, period).ok());
-    Ok(QueueLimits { concurrency: number(first)?, per_key: number(first + 1)?, rate })
+    let rate = optional_number(row, first + 2)?
+        .zip(period)
+        .and_then(|(starts, period)| Rate::new(starts, period).ok());
+    let (concurrency, per_key) = (optional_number(row, first)?, optional_number(row, first + 1)?);
+    Ok(QueueLimits { concurrency, per_key, rate })
+}
+
+/// A number of something. One that is out of range counts as none.
+fn optional_number(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<NonZeroU32>> {
+    let number: Option<i64> = row.get(column)?;
+    Ok(number.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new))
 }
 
 pub(super) fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Json> {
@@ -132,10 +136,11 @@ pub(super) const JOB: &str = "job.key, iif(lease.key IS NULL, state, 2) AS state
      iif(state = 5, (SELECT failure FROM queuectl_dead AS dead \
                      WHERE (dead.at, dead.job) = (finished_at, job.key)), NULL), \
      iif(ifnull(lease.cancel_reason, job.cancel_reason) IS NULL, NULL, \
-         (SELECT by FROM queuectl_canceller AS canceller WHERE canceller.job = job.key)), \
+         (SELECT cancelled_by FROM queuectl_aside AS aside WHERE aside.job = job.key)), \
      (SELECT batch.name FROM queuectl_dependency AS member \
       JOIN queuectl_batch AS batch ON batch.batch = -member.child \
-      WHERE member.parent = job.key AND member.child < 0) \
+      WHERE member.parent = job.key AND member.child < 0), \
+     (SELECT max_crashes FROM queuectl_aside AS aside WHERE aside.job = job.key) \
      FROM queuectl_job AS job LEFT JOIN queuectl_lease AS lease USING (key)";
 
 /// A whole job from [`JOB`], but for the jobs it waits for.
@@ -155,6 +160,7 @@ pub(super) fn job(
         token: Token(row.get(4)?),
         attempts: row.get(5)?,
         max_attempts: row.get(6)?,
+        max_crashes: optional_number(row, 30)?,
         worker: row.get::<_, Option<i64>>(7)?.map(WorkerKey),
         created_at: timestamp(row, 8)?,
         updated_at: timestamp(row, 9)?,

@@ -2,6 +2,7 @@
 //! is in [`tick`](super::tick).
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rusqlite::types::Type;
@@ -249,6 +250,7 @@ struct Template {
     delay_ms: Option<i64>,
     expires_ms: Option<i64>,
     max_retries: Option<u32>,
+    max_crashes: Option<NonZeroU32>,
     timeout_ms: Option<i64>,
     backoff: Option<String>,
     unique_key: Option<String>,
@@ -271,6 +273,7 @@ fn job_text(job: &NewJob) -> Result<String, StoreError> {
         start,
         expiry,
         max_retries,
+        max_crashes,
         timeout,
         backoff,
         unique_key,
@@ -302,6 +305,7 @@ fn job_text(job: &NewJob) -> Result<String, StoreError> {
             None | Some(Expiry::At(_)) => None,
         },
         max_retries,
+        max_crashes,
         timeout_ms: timeout.map(row::millis),
         backoff: backoff.map(|policy| policy.to_string()),
         unique_key,
@@ -326,6 +330,7 @@ pub(super) fn job(row: &Row<'_>, column: usize) -> rusqlite::Result<NewJob> {
     job.start = template.delay_ms.map_or(Start::Now, |delay| Start::In(span(delay)));
     job.expiry = template.expires_ms.map(|after| Expiry::In(span(after)));
     job.max_retries = template.max_retries;
+    job.max_crashes = template.max_crashes;
     job.timeout = template.timeout_ms.map(span);
     let backoff = template.backoff.map(|text| text.parse()).transpose();
     job.backoff = backoff.map_err(|error| row::invalid(column + 1, error))?;

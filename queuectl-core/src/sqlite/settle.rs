@@ -1,9 +1,11 @@
 //! Ending attempts: by their workers' verdicts, or because their workers died.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::aside;
 use super::dead;
 use super::dependents;
 use super::expiry;
@@ -284,19 +286,50 @@ pub(super) fn lose(
     let Some(held) = held(tx, lease)? else {
         return Ok(None);
     };
+    let cap = match aside::max_crashes(tx, lease.key)? {
+        Some(own) => own,
+        None => tx.catalogue.settings().max_crashes.get(),
+    };
+    let poisonous =
+        held.cancel_reason.is_none() && crashes(tx, lease.key, held.attempts, cap)? >= cap;
     let ending = if held.cancel_reason.is_some() {
         Ending::now(Event::Cancel)
-    } else if held.attempts >= held.max_attempts {
+    } else if poisonous || held.attempts >= held.max_attempts {
         Ending::now(Event::Exhaust)
     } else {
         Ending::now(Event::LoseLease)
     };
-    let report =
-        Report::failure(Cause::LeaseLost, "the worker died, or could not renew its lease in time");
+    let mut text = "the worker died, or could not renew its lease in time".to_owned();
+    if poisonous {
+        let _ = write!(text, "; attempts lost in a row: {cap}, which is max-crashes");
+    }
+    let report = Report::failure(Cause::LeaseLost, text);
     let state = finish(tx, lease, &held, &ending, held.started_at, Some(&report), true)?;
     let kind = tx.kind_of(held.lane)?;
     let lost_from = held.lost_from.unwrap_or(lease.token);
     Ok(Some(Rescued { lease, worker, kind, lost_from, state }))
+}
+
+/// How many attempts of this generation have been lost in a row, the `number`th and last among them; no
+/// more than `cap` are looked for. Lost attempts stay spent, so the row is over with the first attempt of
+/// the generation.
+fn crashes(tx: &Tx<'_>, job: JobKey, mut number: u32, cap: u32) -> Result<u32, StoreError> {
+    let mut history = tx
+        .prepare("SELECT cause, number FROM queuectl_attempt WHERE job = ?1 ORDER BY token DESC")?;
+    let mut rows = history.query([job.0])?;
+    let mut crashes = 1;
+    while number > 1
+        && crashes < cap
+        && let Some(row) = rows.next()?
+    {
+        match row::cause(row, 0)? {
+            Cause::LeaseLost => (crashes, number) = (crashes + 1, row.get(1)?),
+            // What its worker gave back when it stopped says nothing about the job.
+            Cause::Interrupted => {}
+            _ => break,
+        }
+    }
+    Ok(crashes)
 }
 
 /// Gives a job back that its worker will not run: the attempt does not count.

@@ -291,6 +291,10 @@ macro_rules! conformance_cases {
                 rescuing_twice_frees_once
                 only_the_jobs_of_the_dead_are_freed
                 a_job_that_was_lost_with_its_last_attempt_is_dead
+                a_job_that_loses_too_many_workers_is_dead
+                the_setting_says_how_many_workers_a_job_may_lose
+                only_workers_that_are_lost_in_a_row_count
+                a_new_generation_has_lost_no_worker
                 a_job_that_was_to_be_cancelled_is_cancelled_when_it_is_freed
                 after_a_restart_of_the_machine_every_lease_is_dead
                 a_renewal_after_a_restart_of_the_machine_saves_nothing

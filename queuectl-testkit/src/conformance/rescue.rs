@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use queuectl_core::store::{Orders, Rescued, Settlement, Verdict};
-use queuectl_core::{Cause, State, Token};
+use queuectl_core::{Cause, Setting, State, Token};
 
 use super::trial::{LEASE, Trial, id, job, json, kinds, name, named, register, secs, settlement};
 
@@ -87,9 +87,99 @@ pub fn a_job_that_was_lost_with_its_last_attempt_is_dead(t: &mut Trial) {
     t.claim_none(t.worker());
 }
 
+/// However many retries it has: its delays do not hold up a retry that follows a lost worker.
+pub fn a_job_that_loses_too_many_workers_is_dead(t: &mut Trial) {
+    let key = t.add(named("poison").max_retries(99).max_crashes(2).unwrap()).key;
+    for state in [State::Pending, State::Dead] {
+        t.claim_one(t.worker());
+        assert_eq!(t.lose_workers(), [(key, state)]);
+    }
+    let kept = t.job(&id("poison"));
+    assert_eq!((kept.attempts, kept.max_attempts, kept.finished_at), (2, 100, Some(t.now())));
+    assert_eq!(kept.max_crashes.map(u32::from), Some(2));
+    assert_eq!(t.causes(&kept.id), [Some(Cause::LeaseLost); 2]);
+    let said = kept.last_error.unwrap();
+    assert!(said.contains("in a row: 2") && said.contains("max-crashes"), "{said}");
+    t.claim_none(t.worker());
+    assert_eq!(t.store().failures(9).unwrap()[0].exemplar, kept.id);
+}
+
+/// The store's number is the one of when the worker is lost. It is no reason to say that a job has lost
+/// too many if it has none left for another reason.
+pub fn the_setting_says_how_many_workers_a_job_may_lose(t: &mut Trial) {
+    t.enqueue(named("usual").max_retries(9));
+    t.enqueue(named("last").max_retries(0));
+    let lose = |number: u32| {
+        for _ in 0..number {
+            t.claim(t.worker(), 9);
+            t.lose_workers();
+        }
+        t.state(&id("usual"))
+    };
+    assert_eq!(lose(4), State::Pending);
+    let said = t.job(&id("last")).last_error.unwrap();
+    assert!(!said.contains("max-crashes"), "{said}");
+    t.store().change_setting(Setting::MaxCrashes, Some("6")).unwrap();
+    assert_eq!(lose(1), State::Pending);
+    t.store().change_setting(Setting::MaxCrashes, None).unwrap();
+    assert_eq!(lose(1), State::Dead, "five and more");
+    assert!(t.job(&id("usual")).last_error.unwrap().contains("in a row: 5"));
+}
+
+/// A job that comes to an end of its own does not kill its workers. What its worker gave back has not
+/// come to an end, and is passed over.
+pub fn only_workers_that_are_lost_in_a_row_count(t: &mut Trial) {
+    let ends = [
+        (Verdict::Fail { retry_in: secs(0) }, State::Pending),
+        (Verdict::Snooze { wake_in: secs(0) }, State::Pending),
+        (Verdict::Release, State::Dead),
+    ];
+    for (end, state) in ends {
+        let id = t.enqueue(job().max_retries(9).max_crashes(2).unwrap());
+        t.claim_one(t.worker());
+        t.lose_workers();
+        t.end(&t.claim_one(t.worker()), end.clone());
+        t.claim_one(t.worker());
+        t.lose_workers();
+        assert_eq!(t.state(&id), state, "{end:?}");
+        if state == State::Pending {
+            t.claim_one(t.worker());
+            t.lose_workers();
+            assert_eq!(t.state(&id), State::Dead, "{end:?}");
+        }
+    }
+}
+
+pub fn a_new_generation_has_lost_no_worker(t: &mut Trial) {
+    let id = t.enqueue(job().max_retries(9).max_crashes(2).unwrap());
+    for _ in 0..2 {
+        for state in [State::Pending, State::Dead] {
+            t.claim_one(t.worker());
+            t.lose_workers();
+            assert_eq!(t.state(&id), state);
+        }
+        t.retry(&id);
+    }
+    // Of a generation that ends with its first attempt, too.
+    t.end(&t.claim_one(t.worker()), Verdict::Die);
+    t.retry(&id);
+    t.claim_one(t.worker());
+    t.lose_workers();
+    assert_eq!(t.state(&id), State::Pending);
+    let single = t.enqueue(job().max_retries(0).max_crashes(2).unwrap());
+    t.cancel(&id);
+    for _ in 0..3 {
+        t.claim_one(t.worker());
+        t.lose_workers();
+        let said = t.job(&single).last_error.unwrap();
+        assert!(!said.contains("in a row"), "{said}");
+        t.retry(&single);
+    }
+}
+
 pub fn a_job_that_was_to_be_cancelled_is_cancelled_when_it_is_freed(t: &mut Trial) {
-    for retries in [0, 3] {
-        let added = t.add(job().max_retries(retries));
+    for (retries, crashes) in [(0, 9), (3, 9), (3, 1)] {
+        let added = t.add(job().max_retries(retries).max_crashes(crashes).unwrap());
         t.claim_one(t.worker());
         t.store().cancel(std::slice::from_ref(&added.id), &"obsolete".into()).unwrap();
         assert_eq!(t.lose_workers(), [(added.key, State::Cancelled)]);

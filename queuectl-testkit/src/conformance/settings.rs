@@ -5,8 +5,9 @@ use queuectl_core::{InvalidSetting, Setting, Settings, StoreError};
 use super::trial::Trial;
 
 /// A value for each setting that is not its default.
-const OTHER: [(Setting, &str); 14] = [
+const OTHER: [(Setting, &str); 15] = [
     (Setting::MaxRetries, "7"),
+    (Setting::MaxCrashes, "2"),
     (Setting::BackoffBase, "1.5"),
     (Setting::BackoffMax, "10m"),
     (Setting::BackoffJitter, "0.25"),

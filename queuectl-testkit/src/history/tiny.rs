@@ -105,6 +105,7 @@ pub(super) fn job(name: &str, key: i64, state: State, token: i64, attempts: u32)
         finished_at: None,
         attempts,
         max_attempts: 4,
+        max_crashes: None,
         token: Token(token),
         worker: None,
         timeout: None,

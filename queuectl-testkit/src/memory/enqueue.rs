@@ -156,6 +156,7 @@ impl Data {
             finished_at: None,
             attempts: 0,
             max_attempts: retries.saturating_add(1),
+            max_crashes: new.max_crashes,
             token: Token(0),
             worker: None,
             timeout: new.timeout,

@@ -1,5 +1,6 @@
 //! Workers: their leases, what is wanted of them, and what becomes of their jobs when they go.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::store::{
@@ -115,7 +116,7 @@ impl Data {
                 let given_back = record.never_began();
                 self.settle(&given_back, now)?;
             } else if let Some(record) = self.jobs.get_mut(&key) {
-                let lost = record.lose(now)?;
+                let lost = record.lose(self.settings.max_crashes, now)?;
                 let cleans = lost.as_ref().is_some_and(|lost| kinds.contains(&lost.kind));
                 rescued.extend(lost);
                 self.comes_back(key, now);
@@ -205,17 +206,35 @@ impl Record {
         self.happen(event, now)
     }
 
+    /// How many attempts of this generation have been lost in a row, if the one that runs is as well.
+    fn crashes(&self) -> u32 {
+        let ended = self.attempts.iter().rev().filter_map(|one| Some((one, one.report.as_ref()?)));
+        let (mut crashes, mut number) = (1, self.job.attempts);
+        for (attempt, report) in ended.filter(|(_, report)| report.cause != Cause::Interrupted) {
+            if number == 1 || report.cause != Cause::LeaseLost {
+                break;
+            }
+            (crashes, number) = (crashes + 1, attempt.number);
+        }
+        crashes
+    }
+
     /// Frees the job of a worker that is dead. It was due when it was claimed, and still is.
-    fn lose(&mut self, now: &Now) -> Result<Option<Rescued>, StoreError> {
+    fn lose(&mut self, cap: NonZeroU32, now: &Now) -> Result<Option<Rescued>, StoreError> {
         let (lease, worker) = (self.lease(), self.job.worker);
+        let cap = self.job.max_crashes.unwrap_or(cap).get();
+        let poisonous = self.crashes() >= cap;
         let event = if self.job.cancel_reason.is_some() {
             Event::Cancel
-        } else if self.job.attempts >= self.job.max_attempts {
+        } else if poisonous || self.job.attempts >= self.job.max_attempts {
             Event::Exhaust
         } else {
             Event::LoseLease
         };
-        let text = "the worker died, or could not renew its lease in time";
+        let mut text = "the worker died, or could not renew its lease in time".to_owned();
+        if poisonous && event == Event::Exhaust {
+            text += &format!("; attempts lost in a row: {cap}, which is max-crashes");
+        }
         self.end_attempt(Report::failure(Cause::LeaseLost, text), now);
         let lost_from = self.lost_from.unwrap_or(lease.token);
         self.lost_from = Some(lost_from);

@@ -5,6 +5,7 @@
 //! to the store and to the model alike. So steps can be taken out freely; only no number may be given
 //! twice.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -18,6 +19,8 @@ use super::step::{
     BATCHES, Claim, End, Expiry, Id, KINDS, Name, New, QUEUES, Remedy, Start, Step, Verdict, Who,
 };
 use super::world::{Abilities, Batch, Job, World};
+
+const TWO: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// The stories that there are.
 pub(super) struct Stories;
@@ -89,7 +92,7 @@ impl ReferenceStateMachine for Stories {
                 let again = who().prop_map(|who| Step::Sweep(who, None, Remedy::Retry(None)));
                 steps.push((15, again.boxed()));
             }
-            steps.push((4, sweep(select(dead).boxed())));
+            steps.push((6, sweep(select(dead).boxed())));
         }
         if let Some(jobs) = in_states(|state| matches!(state, State::Dead | State::Cancelled)) {
             steps.push((3, (who(), jobs).prop_map(|(who, jobs)| Step::Purge(who, jobs)).boxed()));
@@ -119,6 +122,13 @@ impl ReferenceStateMachine for Stories {
         let keys: Vec<u8> = late().filter_map(|job| job.unique).collect();
         if !keys.is_empty() {
             steps.push((20, enqueue(world, select(keys).prop_map(Some).boxed())));
+        }
+        // Nor is it often that somebody takes a key before the job that gave it up comes back.
+        let gave_up =
+            world.jobs.values().filter(|job| job.gave_up && job.state == State::Processing);
+        let keys: Vec<u8> = gave_up.filter_map(|job| job.unique).collect();
+        if !keys.is_empty() {
+            steps.push((10, enqueue(world, select(keys).prop_map(Some).boxed())));
         }
         let lost: Vec<u32> =
             world.jobs.keys().copied().filter(|job| world.is_lost_for_somebody(*job)).collect();
@@ -354,7 +364,10 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
         prop_oneof![5 => Just(0), 2 => Just(1), 1 => Just(2)],
         prop_oneof![5 => Just(0), 2 => Just(1), 1 => Just(KINDS.len() - 1)],
         -1..=1i16,
-        prop::option::weighted(0.75, 0..3u32),
+        (
+            prop::option::weighted(0.75, 0..3u32),
+            prop::option::weighted(0.2, select(&[NonZeroU32::MIN, TWO])),
+        ),
         (unique, some_scope(), select(&OnConflict::ALL), 0..9u8),
         (start, prop::option::weighted(0.25, expiry)),
         prop_oneof![
@@ -369,6 +382,7 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
                 let (id, queue, kind, priority, retries, unique, times, after, terms) = parts;
                 let (unique, scope, on_conflict, payload) = unique;
                 let (needs, otherwise, (batch, after_batches)) = terms;
+                let (retries, crashes) = retries;
                 New {
                     job,
                     id,
@@ -376,6 +390,7 @@ fn enqueue(world: &World, unique: BoxedStrategy<Option<u8>>) -> BoxedStrategy<St
                     kind,
                     priority,
                     retries,
+                    crashes,
                     unique,
                     scope,
                     on_conflict,
@@ -445,6 +460,11 @@ fn change() -> BoxedStrategy<Step> {
             keep
         )),
         (who(), retries).prop_map(|(who, value)| Step::Change(who, Setting::MaxRetries, value)),
+        (who(), select(&[Some("2"), None])).prop_map(|(who, value)| Step::Change(
+            who,
+            Setting::MaxCrashes,
+            value
+        )),
     ]
     .boxed()
 }

@@ -95,7 +95,7 @@ impl Job {
     /// In which way it failed, if it is dead.
     pub(super) fn failure(&self) -> Option<Fingerprint> {
         let cause = self.history.last()?.cause.filter(|_| self.state == State::Dead)?;
-        let report = Report { error: self.error.map(str::to_owned), ..Report::new(cause) };
+        let report = Report { error: self.error.clone(), ..Report::new(cause) };
         let kind = Text::new(KINDS[self.kind]).expect("a name");
         Some(Failure::of(&kind, &report).fingerprint())
     }

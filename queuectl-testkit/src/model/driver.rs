@@ -212,6 +212,7 @@ impl Driver {
         };
         job.priority = new.priority;
         job.max_retries = new.retries;
+        job.max_crashes = new.crashes;
         job.unique_key = new.unique.map(|key| format!("key {key}"));
         job.unique_scope = new.scope.clone();
         job.on_conflict = new.on_conflict;

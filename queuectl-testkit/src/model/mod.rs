@@ -38,7 +38,7 @@ use self::world::World;
 use crate::conformance::Fixture;
 
 /// What the stories must come across; a run that never comes near what is difficult shows nothing.
-const WANTED: [&str; 48] = [
+const WANTED: [&str; 49] = [
     "a batch that has ended",
     "a batch that was deleted",
     "a batch that lives again",
@@ -72,6 +72,7 @@ const WANTED: [&str; 48] = [
     "a job that waits for a retry",
     "a parent that counts again",
     "a parent that was deleted",
+    "a job that lost too many workers",
     "a pruned job",
     "a job that was given back",
     "a marked job that was given back",

@@ -5,6 +5,7 @@
 //! number, a worker is a number, and a lease is a job and the token of one of its claims.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::store::StopMode;
@@ -124,6 +125,8 @@ pub(super) struct New {
     pub(super) priority: i16,
     /// Its retries.
     pub(super) retries: Option<u32>,
+    /// How many workers in a row it may lose.
+    pub(super) crashes: Option<NonZeroU32>,
     /// Its idempotency key.
     pub(super) unique: Option<u8>,
     /// How long it holds that.
@@ -318,6 +321,9 @@ impl fmt::Display for New {
         }
         if let Some(retries) = self.retries {
             write!(f, ", retries {retries}")?;
+        }
+        if let Some(crashes) = self.crashes {
+            write!(f, ", crashes {crashes}")?;
         }
         if let Some(unique) = self.unique {
             write!(f, ", payload {}, unique key {unique}", self.payload)?;

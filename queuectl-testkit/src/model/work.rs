@@ -181,10 +181,24 @@ impl Job {
         }
     }
 
-    fn end_attempt(&mut self, cause: Cause, said: Option<&'static str>, wall: i64) {
+    /// How many workers it has lost in a row, if the one that runs it is lost as well: back to the first
+    /// attempt of its generation, or to one that was neither lost nor interrupted.
+    fn crashes(&self) -> u32 {
+        let ended = self.history.iter().rev().skip(1);
+        let mut ended = ended.filter(|one| one.cause != Some(Cause::Interrupted));
+        let (mut crashes, mut number) = (1, self.attempts);
+        while number > 1
+            && let Some(lost) = ended.next().filter(|one| one.cause == Some(Cause::LeaseLost))
+        {
+            (crashes, number) = (crashes + 1, lost.number);
+        }
+        crashes
+    }
+
+    fn end_attempt(&mut self, cause: Cause, said: Option<&str>, wall: i64) {
         let failed = matches!(cause, Cause::Failed | Cause::Exited | Cause::LeaseLost);
         if failed {
-            self.error = said;
+            self.error = said.map(str::to_owned);
         }
         if let Some(attempt) = self.history.last_mut() {
             (attempt.finished_at, attempt.cause) = (Some(wall), Some(cause));
@@ -304,6 +318,7 @@ impl World {
 
     pub(super) fn rescue(&mut self) -> Answer {
         let (boot, boots, wall) = (self.boot, self.boots, self.wall);
+        let max_crashes = self.settings.max_crashes;
         let is_dead =
             |worker: &Worker| worker.gone || worker.boots != boots || worker.lease_ends <= boot;
         let dead: Vec<u32> = self
@@ -330,12 +345,22 @@ impl World {
                 continue;
             }
             let lost_from = job.lost_from.unwrap_or(job.token);
-            let state = match (job.reason, job.attempts < job.max_attempts) {
-                (Some(_), _) => State::Cancelled,
-                (None, true) => State::Pending,
-                (None, false) => State::Dead,
+            let cap = job.max_crashes.unwrap_or(max_crashes).get();
+            let poisonous = job.crashes() >= cap;
+            let left = job.attempts < job.max_attempts;
+            let state = match job.reason {
+                Some(_) => State::Cancelled,
+                None if left && !poisonous => State::Pending,
+                None => State::Dead,
             };
-            job.end_attempt(Cause::LeaseLost, Some(LOST), wall);
+            if state == State::Dead && left {
+                self.events.insert("a job that lost too many workers");
+            }
+            let said = match poisonous && state == State::Dead {
+                true => format!("{LOST}; attempts lost in a row: {cap}, which is max-crashes"),
+                false => LOST.to_owned(),
+            };
+            job.end_attempt(Cause::LeaseLost, Some(&said), wall);
             job.lost_from = Some(lost_from);
             job.end(state, wall);
             let worker = if state.is_terminal() { NOBODY } else { worker };

@@ -5,6 +5,7 @@
 //! and whatever can be derived is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::store::StopMode;
@@ -79,6 +80,7 @@ pub(super) struct Job {
     pub(super) state: State,
     pub(super) attempts: u32,
     pub(super) max_attempts: u32,
+    pub(super) max_crashes: Option<NonZeroU32>,
     pub(super) token: i64,
     pub(super) worker: Option<u32>,
     pub(super) created_at: i64,
@@ -103,7 +105,7 @@ pub(super) struct Job {
     pub(super) gave_up: bool,
     pub(super) payload: u8,
     pub(super) reason: Option<Reason>,
-    pub(super) error: Option<&'static str>,
+    pub(super) error: Option<String>,
     pub(super) result: Option<u8>,
     pub(super) progress: Option<u8>,
     pub(super) lost_from: Option<i64>,
@@ -419,6 +421,7 @@ impl World {
             },
             attempts: 0,
             max_attempts: 1 + new.retries.unwrap_or(self.settings.max_retries),
+            max_crashes: new.crashes,
             token: 0,
             worker: None,
             created_at: self.wall,
@@ -780,7 +783,7 @@ impl Job {
                 Some(Reason::Asked(number)) => asker(number).map(str::to_owned),
                 _ => None,
             },
-            error: self.error.map(str::to_owned),
+            error: self.error.clone(),
             result: self.result.map(|value| value.to_string()),
             progress: self.progress.map(|value| value.to_string()),
             failure: self.failure(),

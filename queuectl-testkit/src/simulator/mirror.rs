@@ -362,6 +362,12 @@ impl Mirror {
         all_jobs(self.looking.real.as_ref())
     }
 
+    /// Whether a job could run again, had it lost no workers.
+    pub(super) fn has_attempts_left(&self, key: JobKey) -> bool {
+        let job = expect(self.looking.real.job(&self.id(key)));
+        job.is_some_and(|job| job.attempts < job.max_attempts)
+    }
+
     /// Compares all that can be seen of both stores, and holds it against itself.
     pub(super) fn compare(&self) {
         let (real, model) = (self.jobs(), all_jobs(&self.looking.model));

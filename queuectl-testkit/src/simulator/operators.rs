@@ -202,7 +202,8 @@ impl Operators {
                 Request::Stop(dice.pick(workers), mode)
             }
             92..96 => {
-                let (setting, values): (_, [_; 3]) = match dice.roll(6) {
+                let (setting, values): (_, [_; 3]) = match dice.roll(7) {
+                    5 => (Setting::MaxCrashes, [None, Some("1"), Some("2")]),
                     4 => (Setting::RetentionDeadCount, [None, Some("0"), Some("5")]),
                     3 => (Setting::Aging, [None, Some("1"), Some("10")]),
                     0 => (Setting::RetentionCompleted, [None, Some("5"), Some("30")]),
@@ -269,6 +270,9 @@ impl Operators {
         }
         if !dice.once_in(4) {
             new.max_retries = Some(dice.roll(3) as u32);
+        }
+        if dice.once_in(5) {
+            new.max_crashes = NonZeroU32::new(1 + dice.roll(2) as u32);
         }
         if dice.once_in(5) {
             new.unique_key = Some(format!("key {}", dice.roll(4)));

@@ -397,6 +397,9 @@ fn note(notice: &Notice, env: &mut Env) {
             env.tally.count("attempts rescued");
             if rescued.state == State::Dead {
                 env.tally.count("a job died of lost leases");
+                if env.mirror.has_attempts_left(rescued.lease.key) {
+                    env.tally.count("a job died of too many lost leases");
+                }
             }
         }
         Notice::Stopping(StopMode::Now | StopMode::Grace) => {

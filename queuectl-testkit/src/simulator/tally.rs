@@ -27,6 +27,7 @@ const WANTED: &[&str] = &[
     "a job cancelled while it ran",
     "a job changed by another with its key",
     "a job died of lost leases",
+    "a job died of too many lost leases",
     "a job expired",
     "a job given back because it did not begin",
     "a job retried with another payload",

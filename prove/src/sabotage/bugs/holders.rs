@@ -356,8 +356,45 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/settle.rs",
-                "    } else if held.attempts >= held.max_attempts {",
-                "    } else if false {",
+                "poisonous || held.attempts >= held.max_attempts",
+                "poisonous",
+            ),
+        ],
+    },
+    Bug {
+        name: "a-killer-uses-up-its-retries",
+        breaks: "a job that loses too many workers in a row is dead",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "poisonous || held.attempts >= held.max_attempts",
+                "held.attempts >= held.max_attempts",
+            ),
+        ],
+    },
+    Bug {
+        name: "crashes-of-the-last-generation",
+        breaks: "a new generation has lost no worker",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "while number > 1",
+                "while number > 0",
+            ),
+        ],
+    },
+    Bug {
+        name: "crashes-with-ends-between",
+        breaks: "only workers that are lost in a row count",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "            Cause::Interrupted => {}
+            _ => break,",
+                "            _ => {}",
             ),
         ],
     },

@@ -92,8 +92,8 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/command.rs",
-                "WHERE key = ?1 AND cancel_reason IS NULL AND ?2 IS NOT NULL",
-                "WHERE key = ?1 AND ?2 IS NOT NULL",
+                "by.filter(|_| first > 0)",
+                "by",
             ),
         ],
     },

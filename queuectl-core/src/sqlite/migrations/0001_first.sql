@@ -301,10 +301,13 @@ CREATE TABLE queuectl_note (
     PRIMARY KEY (job, note)
 ) STRICT;
 
--- Who has cancelled a job, or asked for it. Means something only while there is a reason for it.
-CREATE TABLE queuectl_canceller (
+-- What few jobs have, so that the rows of all the others need no columns for it.
+CREATE TABLE queuectl_aside (
     job INTEGER PRIMARY KEY,
-    by TEXT NOT NULL
+    -- Who has cancelled it, or asked for it. Means something only while there is a reason for it.
+    cancelled_by TEXT,
+    -- How many of its attempts in a row may be lost, if it says so itself.
+    max_crashes INTEGER
 ) STRICT;
 
 -- Registered workers; the row goes when the worker does. Numbers are never used twice.
