@@ -23,9 +23,9 @@ use queuectl_core::store::{
     Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Context, Handlers, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note,
-    QueueLimits, Schedule, Setting, Settings, SqliteOptions, SqliteStore, State, Store, StoreError,
-    Worker, WorkerKey, WorkerOptions,
+    Attempt, Context, Handlers, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
+    QueueLimits, Rule, Schedule, Setting, Settings, SqliteOptions, SqliteStore, State, Store,
+    StoreError, Worker, WorkerKey, WorkerOptions,
 };
 
 const JOBS: usize = 200;
@@ -193,6 +193,14 @@ impl<S: Store> Store for Counting<S> {
 
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
         self.count("limit").limit(queue, limits)
+    }
+
+    fn change_policy(&self, kind: &Name, rules: &[Rule]) -> Result<Policy, StoreError> {
+        self.count("change_policy").change_policy(kind, rules)
+    }
+
+    fn policies(&self) -> Result<BTreeMap<Name, Policy>, StoreError> {
+        self.count("policies").policies()
     }
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {

@@ -43,6 +43,8 @@ const USUAL: &[(&str, u64)] = &[
     ("a limit kept jobs back", 16_000),
     ("a living worker declared lost", 3_400),
     ("a lost job claimed again", 12_000),
+    ("a policy gave an attempt its time limit", 8_000),
+    ("a policy of a kind changed", 1_100),
     ("a process stopped beyond its lease", 870),
     ("a restart with attempts running", 480),
     ("a retry by hand", 9_000),

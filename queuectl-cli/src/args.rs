@@ -140,6 +140,14 @@ Examples:
   queuectl queue resume mail")]
     #[command(subcommand)]
     Queue(Queue),
+    /// Say what holds for the jobs of a kind that say nothing themselves
+    #[command(after_help = "\
+Examples:
+  queuectl kind set email --retries 8 --timeout 20s
+  queuectl kind list
+  queuectl kind unset email --timeout")]
+    #[command(subcommand)]
+    Kind(Kind),
     /// Enqueue jobs again and again, by the clock or at an interval
     #[command(after_help = "\
 Examples:
@@ -286,17 +294,17 @@ pub(crate) struct Enqueue {
 /// How a job runs: what `enqueue` and `run` have in common.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Shape {
-    /// Retries after a failed first attempt [default: the setting max-retries]
+    /// Retries after a failed first attempt [default: those of the kind, or the setting max-retries]
     #[arg(long, short, visible_alias = "max-retries", value_name = "N",
           allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=RETRIES_MAX as i64))]
     pub(crate) retries: Option<u32>,
-    /// Workers in a row that may be lost with the job until it is dead [default: the setting
-    /// max-crashes]
+    /// Workers in a row that may be lost with the job until it is dead [default: those of the kind,
+    /// or the setting max-crashes]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=CRASHES_MAX as i64))]
     pub(crate) max_crashes: Option<u32>,
-    /// Time limit of one attempt [default: the setting worker-timeout]
+    /// Time limit of one attempt [default: that of the kind, or the setting worker-timeout]
     #[arg(long, short, value_name = "DURATION", allow_negative_numbers = true)]
     pub(crate) timeout: Option<String>,
     /// Delays between attempts: exponential:2, constant:30s, linear:10s, table:1s,5s,1m
@@ -739,6 +747,70 @@ Examples:
         /// The queues
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Kind {
+    /// List the kinds for which something is said
+    #[command(after_help = "\
+Examples:
+  queuectl kind list
+  queuectl kind list --json | jq .kinds[].max_retries")]
+    #[command(visible_alias = "ls")]
+    List,
+    /// Say what holds for the jobs of a kind
+    #[command(after_help = "\
+Commands are of the kind shell. A job's own options go first, then what is said
+here, then the settings. Retries are given to jobs when they are enqueued. Time
+limit and delays hold for each attempt that a worker takes from now on, also of
+jobs that wait already.
+
+Examples:
+  queuectl kind set email --retries 8 --timeout 20s
+  queuectl kind set email --backoff 'linear:10s;cap=5m'
+  queuectl kind set shell --max-crashes 2")]
+    Set {
+        /// The kind
+        #[arg(value_name = "KIND")]
+        kind: String,
+        /// Retries after a failed first attempt
+        #[arg(long, short, visible_alias = "max-retries", value_name = "N",
+              allow_negative_numbers = true,
+              value_parser = clap::value_parser!(u32).range(0..=RETRIES_MAX as i64))]
+        retries: Option<u32>,
+        /// Workers in a row that may be lost with a job until it is dead
+        #[arg(long, value_name = "N", allow_negative_numbers = true,
+              value_parser = clap::value_parser!(u32).range(1..=CRASHES_MAX as i64))]
+        max_crashes: Option<u32>,
+        /// Time limit of one attempt
+        #[arg(long, short, value_name = "DURATION", allow_negative_numbers = true)]
+        timeout: Option<String>,
+        /// Delays between attempts: exponential:2, constant:30s, linear:10s, table:1s,5s,1m
+        #[arg(long, value_name = "POLICY")]
+        backoff: Option<String>,
+    },
+    /// Leave it to the settings again: all of it, or what is named
+    #[command(after_help = "\
+Examples:
+  queuectl kind unset email
+  queuectl kind unset email --retries --timeout")]
+    Unset {
+        /// The kind
+        #[arg(value_name = "KIND")]
+        kind: String,
+        /// The retries
+        #[arg(long, short, visible_alias = "max-retries")]
+        retries: bool,
+        /// How many workers may be lost
+        #[arg(long)]
+        max_crashes: bool,
+        /// The time limit
+        #[arg(long, short)]
+        timeout: bool,
+        /// The delays
+        #[arg(long)]
+        backoff: bool,
     },
 }
 

@@ -201,14 +201,15 @@ pub struct NewJob {
     pub start: Start,
     /// From when on it is not run any more; without an expiry it waits for as long as it takes.
     pub expiry: Option<Expiry>,
-    /// How many retries follow the first attempt; without a number, the store's `max-retries`.
+    /// How many retries follow the first attempt; without a number, those of its
+    /// [kind](crate::Policy), or the store's `max-retries`.
     pub max_retries: Option<u32>,
     /// How many attempts in a row may be lost with their workers until the job is dead; without a
-    /// number, the store's `max-crashes`.
+    /// number, those of its kind, or the store's `max-crashes`.
     pub max_crashes: Option<NonZeroU32>,
-    /// The time limit of one attempt; without one, the store's `worker-timeout`.
+    /// The time limit of one attempt; without one, that of its kind, or the store's `worker-timeout`.
     pub timeout: Option<Duration>,
-    /// The delays between attempts; without a policy, the store's settings.
+    /// The delays between attempts; without a policy, those of its kind, or the store's settings.
     pub backoff: Option<BackoffPolicy>,
     /// The idempotency key: while a job holds it, enqueueing another gives that job's id.
     pub unique_key: Option<String>,
@@ -719,9 +720,9 @@ pub struct Claimed {
     pub attempt: u32,
     /// How many attempts this generation may have.
     pub max_attempts: u32,
-    /// The job's own time limit, if it has one.
+    /// The job's own time limit, or that of its kind, if there is one.
     pub timeout: Option<Duration>,
-    /// The job's own backoff, if it has one.
+    /// The job's own backoff, or that of its kind, if there is one.
     pub backoff: Option<BackoffPolicy>,
     /// If earlier attempts were lost with their workers and may have left something running: the
     /// first of their tokens. What they left has to be ended before this attempt begins.

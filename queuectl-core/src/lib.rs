@@ -78,6 +78,7 @@
 //!
 //! - [`guide`]: what a queue offers beside running jobs, each with an example.
 //! - [`NewJob`]: delays, priorities, retries, time limits, dependencies, unique keys.
+//! - [`Policy`]: retries, time limits and delays of a kind of jobs.
 //! - [`QueueLimits`]: how much of a queue may run at a time, and how often.
 //! - [`Handlers`], [`Outcome`], [`Context`]: what a handler is told and what it may answer.
 //! - [`Worker`], [`WorkerOptions`], [`Stopper`]: running jobs, and stopping.
@@ -99,6 +100,7 @@ mod handler;
 mod id;
 mod job;
 mod limits;
+mod policy;
 mod random;
 pub mod schedule;
 mod settings;
@@ -126,6 +128,7 @@ pub use job::{
     Note, OnConflict, Start, UniqueScope,
 };
 pub use limits::{InvalidRate, Limit, QueueLimits, Rate};
+pub use policy::{Policy, Rule};
 pub use schedule::{InvalidCron, InvalidSchedule, Missed, Overlap, Schedule, Spec};
 pub use settings::{
     Durability, InvalidSetting, Setting, Settings, format_size, parse_duration, parse_size,

@@ -5,6 +5,7 @@
 //! differ, and what is not promised. `queuectl-testkit` has a test for each sentence.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::id::{CHOSEN_KEY_MAX, Fingerprint, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob, Note};
 use crate::limits::{Limit, QueueLimits, Rate};
+use crate::policy::{Policy, Rule};
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{InvalidSetting, Setting, Settings};
 use crate::state::{RefusedTransition, State};
@@ -314,6 +316,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// job. What its attempt may have left running is ended before that job runs again, and maybe not
     /// before another one of the queue or key does.
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError>;
+
+    /// Changes rules of a kind, of which there need not be jobs yet, all at once; gives the new policy.
+    ///
+    /// A job's own values go before those of its kind, and these before the store's settings. A job is given
+    /// its retries when it is enqueued, also by a schedule, and keeps them. The time limit and the delays
+    /// hold for each attempt that is claimed from now on, also of a job that waits already; an attempt that
+    /// was claimed before keeps what it was given. How many attempts in a row may be lost is looked up when
+    /// one is.
+    fn change_policy(&self, kind: &Name, rules: &[Rule]) -> Result<Policy, StoreError>;
+
+    /// The policies of the kinds that have a rule.
+    fn policies(&self) -> Result<BTreeMap<Name, Policy>, StoreError>;
 
     /// Asks workers to stop, all or none. They are told by their next [`orders`](Store::orders). Of
     /// several orders the strongest stands.

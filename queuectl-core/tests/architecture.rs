@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the crate by level, lowest first. A module is a file, or a folder with all its files.
 const LEVELS: [&[&str]; 5] = [
     &["guide", "state", "clock", "backoff", "random", "id", "settings"],
-    &["attempt", "dependency", "failure", "job", "limits", "schedule"],
+    &["attempt", "dependency", "failure", "job", "limits", "policy", "schedule"],
     &["store", "handler", "chain"],
     &["sqlite", "shell"],
     &["worker"],

@@ -11,12 +11,13 @@ use std::path::Path;
 use rusqlite::Connection;
 
 /// Tables with a row for each queue, kind, worker, schedule, setting or way to fail, not for each job.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 11] = [
     "queuectl_count",
     "queuectl_failure",
     "queuectl_lane",
     "queuectl_leftover",
     "queuectl_meta",
+    "queuectl_policy",
     "queuectl_queue",
     "queuectl_schedule",
     "queuectl_setting",

@@ -1,5 +1,6 @@
 //! A store before another one, which sees or changes some of the calls.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use queuectl_core::store::{
     Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, QueueLimits, Schedule,
-    Setting, Settings, Store, StoreError, WorkerKey,
+    Attempt, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy, QueueLimits, Rule,
+    Schedule, Setting, Settings, Store, StoreError, WorkerKey,
 };
 
 /// What is done with the calls by which workers hold jobs. By itself: they are made on the store behind.
@@ -150,6 +151,8 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn expire() -> u64;
         fn pause(queue: &Name, paused: bool) -> ();
         fn limit(queue: &Name, limits: &[Limit]) -> QueueLimits;
+        fn change_policy(kind: &Name, rules: &[Rule]) -> Policy;
+        fn policies() -> BTreeMap<Name, Policy>;
         fn stop(workers: &[WorkerKey], mode: StopMode) -> ();
         fn put_schedule(schedule: &Schedule) -> bool;
         fn schedules() -> Vec<ScheduleInfo>;

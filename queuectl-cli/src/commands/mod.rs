@@ -5,6 +5,7 @@ mod cancel;
 mod config;
 mod dlq;
 mod enqueue;
+mod kind;
 mod list;
 mod logs;
 mod queue;
@@ -50,6 +51,7 @@ pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Retry { ids } => retry::run(session, &job_ids(&ids)?),
         Command::Dlq(args) => dlq::run(session, &args),
         Command::Queue(args) => queue::run(session, &args),
+        Command::Kind(args) => kind::run(session, &args),
         Command::Schedule(args) => schedule::run(session, &args),
         Command::Batch(args) => batch::run(session, &args),
         Command::Config(args) => config::run(session, &args),

@@ -1,16 +1,17 @@
-//! What every transaction needs to know and few change: queues, lanes, settings, the boot id.
+//! What every transaction needs to know and few change: queues, lanes, policies, settings, the boot id.
 //!
 //! A copy is kept in memory and is good as long as `queuectl_meta.epoch` has not moved. The epoch is
 //! read in each transaction, so a change by another process holds for the very next one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
-use super::{expiry, limit, line, row, schedule};
+use super::{expiry, limit, line, policy, row, schedule};
 use crate::clock::BootId;
 use crate::id::Name;
 use crate::limits::QueueLimits;
+use crate::policy::Policy;
 use crate::settings::{Setting, Settings};
 use crate::store::StoreError;
 
@@ -20,6 +21,7 @@ pub(super) struct Catalogue {
     boot_id: Option<BootId>,
     lanes: Vec<Lane>,
     by_name: HashMap<(Name, Name), usize>,
+    policies: BTreeMap<Name, Policy>,
     settings: Settings,
 }
 
@@ -65,6 +67,7 @@ impl Catalogue {
             .enumerate()
             .map(|(index, lane)| ((lane.queue.clone(), lane.kind.clone()), index))
             .collect();
+        self.policies = policy::read(connection)?;
         self.settings = read_settings(connection)?;
         let epoch =
             connection.query_row("SELECT epoch FROM queuectl_meta", [], |row| row.get(0))?;
@@ -81,6 +84,12 @@ impl Catalogue {
         }
         let index = self.by_name.get(&(queue.clone(), kind.clone()))?;
         self.lanes.get(*index).map(|lane| lane.lane)
+    }
+
+    /// The policy of a kind, if it has one.
+    pub(super) fn policy(&self, kind: &Name) -> Option<&Policy> {
+        // Mostly there is none of any kind.
+        if self.policies.is_empty() { None } else { self.policies.get(kind) }
     }
 
     /// Adds a lane that this transaction has made.

@@ -273,11 +273,17 @@ impl<'a> Take<'a> {
             return Ok(());
         };
         let (from, to) = (first.key.0, last.key.0);
+        let policy = tx.catalogue.policy(&first.lane.kind).cloned();
+        let policy = policy.as_ref();
         let mut frees = Vec::new();
         let mut rows = self.read.query((from, to))?;
         for pick in run {
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            let job = read(row, pick)?;
+            let mut job = read(row, pick)?;
+            if let Some(policy) = policy {
+                job.timeout = job.timeout.or(policy.timeout);
+                job.backoff = job.backoff.or_else(|| policy.backoff.clone());
+            }
             let before = row::state(row, 0)?;
             let now = transition(before, Event::Claim).map_err(contradiction)?;
             if job.attempt > job.max_attempts {

@@ -146,7 +146,9 @@ impl Usual<'_> {
 }
 
 fn max_attempts(tx: &Tx<'_>, job: &NewJob) -> u32 {
-    job.max_retries.unwrap_or(tx.catalogue.settings().max_retries).saturating_add(1)
+    let of_kind = || tx.catalogue.policy(&job.kind).and_then(|policy| policy.max_retries);
+    let retries = job.max_retries.or_else(of_kind);
+    retries.unwrap_or(tx.catalogue.settings().max_retries).saturating_add(1)
 }
 
 /// A job as it will stand in its row.

@@ -27,6 +27,7 @@ mod limit;
 mod line;
 mod note;
 mod open;
+mod policy;
 mod read;
 mod readers;
 mod retention;
@@ -40,7 +41,7 @@ mod unique;
 mod waiting;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -62,6 +63,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Job, Json, NewJob, Note};
 use crate::limits::{Limit, QueueLimits};
+use crate::policy::{Policy, Rule};
 use crate::random;
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{Durability, Setting, Settings};
@@ -412,6 +414,14 @@ impl Store for SqliteStore {
 
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
         self.combiner.borrowed(|tx| limit::change(tx, queue, limits))
+    }
+
+    fn change_policy(&self, kind: &Name, rules: &[Rule]) -> Result<Policy, StoreError> {
+        self.combiner.borrowed(|tx| policy::change(tx, kind, rules))
+    }
+
+    fn policies(&self) -> Result<BTreeMap<Name, Policy>, StoreError> {
+        self.read(policy::read)
     }
 
     fn stop(&self, workers: &[WorkerKey], mode: StopMode) -> Result<(), StoreError> {

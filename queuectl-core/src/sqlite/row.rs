@@ -95,7 +95,10 @@ pub(super) fn limits(row: &Row<'_>, first: usize) -> rusqlite::Result<QueueLimit
 }
 
 /// A number of something. One that is out of range counts as none.
-fn optional_number(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<NonZeroU32>> {
+pub(super) fn optional_number(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<NonZeroU32>> {
     let number: Option<i64> = row.get(column)?;
     Ok(number.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new))
 }

@@ -286,9 +286,13 @@ pub(super) fn lose(
     let Some(held) = held(tx, lease)? else {
         return Ok(None);
     };
+    let kind = tx.kind_of(held.lane)?;
     let cap = match aside::max_crashes(tx, lease.key)? {
         Some(own) => own,
-        None => tx.catalogue.settings().max_crashes.get(),
+        None => {
+            let of_kind = tx.catalogue.policy(&kind).and_then(|policy| policy.max_crashes);
+            of_kind.unwrap_or(tx.catalogue.settings().max_crashes).get()
+        }
     };
     let poisonous =
         held.cancel_reason.is_none() && crashes(tx, lease.key, held.attempts, cap)? >= cap;
@@ -305,7 +309,6 @@ pub(super) fn lose(
     }
     let report = Report::failure(Cause::LeaseLost, text);
     let state = finish(tx, lease, &held, &ending, held.started_at, Some(&report), true)?;
-    let kind = tx.kind_of(held.lane)?;
     let lost_from = held.lost_from.unwrap_or(lease.token);
     Ok(Some(Rescued { lease, worker, kind, lost_from, state }))
 }

@@ -249,6 +249,15 @@ macro_rules! conformance_cases {
                 ageing_counts_from_when_each_could_run
                 ageing_holds_for_what_waits_already_and_ends_as_it_began
             }
+            policies: {
+                a_job_is_given_the_retries_of_its_kind_when_it_is_enqueued
+                what_a_schedule_enqueues_is_given_the_retries_of_its_kind
+                what_waits_is_claimed_with_the_time_limit_and_the_delays_of_its_kind
+                a_kind_says_how_many_workers_its_jobs_may_lose
+                rules_are_changed_one_by_one_and_shown
+                a_policy_holds_for_every_handle_at_once
+                a_policy_is_kept_when_the_store_is_opened_again
+            }
             races: {
                 a_completion_and_a_cancel_happen_in_one_order
                 a_settlement_and_a_rescue_happen_in_one_order

@@ -26,6 +26,7 @@ pub mod enqueue;
 pub mod expiry;
 pub mod lease;
 pub mod limits;
+pub mod policies;
 pub mod races;
 pub mod reading;
 pub mod rescue;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use queuectl_core::store::{Cancelled, Remark};
 use queuectl_core::{
-    Event, JobId, JobKey, Limit, Name, QueueLimits, Setting, Settings, State, StoreError,
-    Timestamp, transition,
+    Event, JobId, JobKey, Limit, Name, Policy, QueueLimits, Rule, Setting, Settings, State,
+    StoreError, Timestamp, transition,
 };
 
 use super::data::{Data, Now, Record, wrong_state};
@@ -211,6 +211,15 @@ impl Data {
         changes.iter().for_each(|&change| limits.set(change));
         queue.limit(limits, now);
         limits
+    }
+
+    pub(super) fn change_policy(&mut self, kind: &Name, rules: &[Rule]) -> Policy {
+        let mut policy = self.policies.remove(kind).unwrap_or_default();
+        rules.iter().for_each(|rule| policy.set(rule.clone()));
+        if policy != Policy::default() {
+            self.policies.insert(kind.clone(), policy.clone());
+        }
+        policy
     }
 
     pub(super) fn change_setting(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use queuectl_core::store::{Rescued, StopMode};
 use queuectl_core::{
     Attempt, BootId, BootTime, Cause, Clock, Condition, Event, Failure, Job, JobId, JobKey, Lease,
-    Name, Note, RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token,
+    Name, Note, Policy, RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token,
     WorkerKey, transition,
 };
 
@@ -41,6 +41,8 @@ pub(super) struct Data {
     pub(super) last_worker: i64,
     /// Every queue that was ever used.
     pub(super) queues: BTreeMap<Name, Queue>,
+    /// Of the kinds that have a rule.
+    pub(super) policies: BTreeMap<Name, Policy>,
     pub(super) settings: Settings,
     pub(super) schedules: BTreeMap<Name, Kept>,
     /// What lost attempts of jobs that will not run again have left, and the process that is to end

@@ -136,7 +136,8 @@ impl Data {
     ) -> Result<Record, StoreError> {
         let parents = self.parents(new)?;
         let batches = self.parent_batches(new)?;
-        let retries = new.max_retries.unwrap_or(self.settings.max_retries);
+        let of_kind = self.policies.get(&new.kind).and_then(|policy| policy.max_retries);
+        let retries = new.max_retries.or(of_kind).unwrap_or(self.settings.max_retries);
         let job = Job {
             key,
             id,

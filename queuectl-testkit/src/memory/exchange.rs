@@ -156,7 +156,12 @@ impl Data {
             } else if self.jobs[&key].has_expired(now) {
                 self.expire_one(key, now)?;
             } else if let Some(record) = self.jobs.get_mut(&key) {
-                done.claimed.push(record.claim(worker, now)?);
+                let mut claimed = record.claim(worker, now)?;
+                if let Some(policy) = self.policies.get(&claimed.kind) {
+                    claimed.timeout = claimed.timeout.or(policy.timeout);
+                    claimed.backoff = claimed.backoff.or_else(|| policy.backoff.clone());
+                }
+                done.claimed.push(claimed);
                 let queue = record.job.queue.clone();
                 self.queues.entry(queue).or_default().started(now);
                 given += 1;

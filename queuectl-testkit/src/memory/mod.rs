@@ -35,8 +35,8 @@ use queuectl_core::store::{
     Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Clock, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, QueueLimits,
-    Schedule, Setting, Settings, Store, StoreError, WorkerKey,
+    Attempt, Clock, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
+    QueueLimits, Rule, Schedule, Setting, Settings, Store, StoreError, WorkerKey,
 };
 
 use self::data::{Data, Now};
@@ -275,6 +275,14 @@ impl Store for MemoryStore {
 
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
         self.write(|data, now| Ok(data.limit(queue, limits, now)))
+    }
+
+    fn change_policy(&self, kind: &Name, rules: &[Rule]) -> Result<Policy, StoreError> {
+        self.write(|data, _| Ok(data.change_policy(kind, rules)))
+    }
+
+    fn policies(&self) -> Result<BTreeMap<Name, Policy>, StoreError> {
+        Ok(self.read(|data, _| data.policies.clone()))
     }
 
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {

@@ -1,6 +1,5 @@
 //! Workers: their leases, what is wanted of them, and what becomes of their jobs when they go.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::store::{
@@ -116,7 +115,10 @@ impl Data {
                 let given_back = record.never_began();
                 self.settle(&given_back, now)?;
             } else if let Some(record) = self.jobs.get_mut(&key) {
-                let lost = record.lose(self.settings.max_crashes, now)?;
+                let policy = self.policies.get(&record.job.kind);
+                let of_kind = policy.and_then(|policy| policy.max_crashes);
+                let cap = record.job.max_crashes.or(of_kind).unwrap_or(self.settings.max_crashes);
+                let lost = record.lose(cap.get(), now)?;
                 let cleans = lost.as_ref().is_some_and(|lost| kinds.contains(&lost.kind));
                 rescued.extend(lost);
                 self.comes_back(key, now);
@@ -220,9 +222,8 @@ impl Record {
     }
 
     /// Frees the job of a worker that is dead. It was due when it was claimed, and still is.
-    fn lose(&mut self, cap: NonZeroU32, now: &Now) -> Result<Option<Rescued>, StoreError> {
+    fn lose(&mut self, cap: u32, now: &Now) -> Result<Option<Rescued>, StoreError> {
         let (lease, worker) = (self.lease(), self.job.worker);
-        let cap = self.job.max_crashes.unwrap_or(cap).get();
         let poisonous = self.crashes() >= cap;
         let event = if self.job.cancel_reason.is_some() {
             Event::Cancel

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest_state_machine::ReferenceStateMachine;
 use queuectl_core::store::StopMode;
-use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Setting, State, UniqueScope};
+use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Rule, Setting, State, UniqueScope};
 
 use super::dead::GAP;
 use super::step::{
@@ -62,6 +62,7 @@ impl ReferenceStateMachine for Stories {
             ),
             (4, who().prop_map(Step::Expire).boxed()),
             (4, change()),
+            (2, policy()),
             (
                 3,
                 (who(), 0..QUEUES.len(), prop::bool::weighted(0.4))
@@ -123,10 +124,11 @@ impl ReferenceStateMachine for Stories {
         if !keys.is_empty() {
             steps.push((20, enqueue(world, select(keys).prop_map(Some).boxed())));
         }
-        // Nor is it often that somebody takes a key before the job that gave it up comes back.
-        let gave_up =
-            world.jobs.values().filter(|job| job.gave_up && job.state == State::Processing);
-        let keys: Vec<u8> = gave_up.filter_map(|job| job.unique).collect();
+        // Nor is it often that somebody takes a key before the job that had it comes back.
+        let freed = world.jobs.values().filter(|job| {
+            job.state == State::Dead || (job.gave_up && job.state == State::Processing)
+        });
+        let keys: Vec<u8> = freed.filter_map(|job| job.unique).collect();
         if !keys.is_empty() {
             steps.push((10, enqueue(world, select(keys).prop_map(Some).boxed())));
         }
@@ -446,6 +448,15 @@ fn pass_time() -> BoxedStrategy<Step> {
         1 => Just(Step::Reboot),
     ]
     .boxed()
+}
+
+fn policy() -> BoxedStrategy<Step> {
+    let rule = prop_oneof![
+        prop::option::of(0..3u32).prop_map(Rule::MaxRetries),
+        select(&[None, Some(TWO)]).prop_map(Rule::MaxCrashes),
+        prop::option::of(seconds(1..9)).prop_map(Rule::Timeout),
+    ];
+    (who(), 0..2usize, rule).prop_map(|(who, kind, rule)| Step::Policy(who, kind, rule)).boxed()
 }
 
 fn change() -> BoxedStrategy<Step> {

@@ -153,6 +153,10 @@ impl Driver {
                     .collect();
                 return Ok(Answer::NotHeld(self.leases(&self.store(*who).progress(&notes)?)));
             }
+            Step::Policy(who, kind, rule) => {
+                let rules = std::slice::from_ref(rule);
+                self.store(*who).change_policy(&text(KINDS[*kind]), rules)?;
+            }
             Step::Change(who, setting, value) => {
                 let changed = self.store(*who).change_setting(*setting, *value)?;
                 assert_eq!(changed, self.store(*who).settings()?, "what was set is what is there");
@@ -278,6 +282,7 @@ impl Driver {
                 attempt: job.attempt,
                 max_attempts: job.max_attempts,
                 lost_from: job.lost_from.map(|token| token.0),
+                limit: job.timeout,
             });
         }
         let next_due_ms = done.next_due.map(|due| u64::try_from(due.as_millis()).expect("soon"));

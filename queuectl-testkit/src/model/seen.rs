@@ -1,6 +1,8 @@
 //! What a caller sees of a store: the answers, and all that can be read. The model says what it
 //! should be, the store what it is; both in the names of the story.
 
+use std::time::Duration;
+
 use queuectl_core::store::{Cancelled, StopMode};
 use queuectl_core::{Cause, Condition, Fingerprint, Needs, Otherwise, State};
 
@@ -104,6 +106,8 @@ pub(super) struct SeenClaim {
     pub(super) attempt: u32,
     pub(super) max_attempts: u32,
     pub(super) lost_from: Option<i64>,
+    /// The time limit that its kind gives it: it has none of its own.
+    pub(super) limit: Option<Duration>,
 }
 
 /// The worker of a lease that nobody holds any more.

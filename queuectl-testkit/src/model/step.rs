@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use queuectl_core::store::StopMode;
-use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Setting, UniqueScope};
+use queuectl_core::{Condition, Needs, OnConflict, Otherwise, Rule, Setting, UniqueScope};
 
 /// The queues that there are. The last is private: only who names it is given its jobs.
 pub(super) const QUEUES: [&str; 3] = ["default", "mail", "run:alone"];
@@ -71,6 +71,8 @@ pub(super) enum Step {
     Stop(Who, Vec<u32>, StopMode),
     /// Note the progress of attempts.
     Progress(Who, Vec<(Name, u8)>),
+    /// Change the retries of a kind, or how many workers its jobs may lose.
+    Policy(Who, usize, Rule),
     /// Change a setting.
     Change(Who, Setting, Option<&'static str>),
     /// The other process dies, and another takes its place.
@@ -284,6 +286,9 @@ impl fmt::Display for Step {
             Step::Progress(who, notes) => {
                 write!(f, "{}progress", by(who))?;
                 notes.iter().try_for_each(|(lease, value)| write!(f, " {lease}: {value}"))
+            }
+            Step::Policy(who, kind, rule) => {
+                write!(f, "{}policy of {}: {rule:?}", by(who), KINDS[*kind])
             }
             Step::Change(who, setting, value) => {
                 write!(f, "{}set {setting} to {value:?}", by(who))

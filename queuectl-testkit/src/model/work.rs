@@ -143,7 +143,12 @@ impl World {
                 continue;
             }
             if let Some(job) = self.jobs.get_mut(&number) {
-                claimed.push(job.claim(number, worker, self.wall));
+                let policy = self.policies.get(&job.kind);
+                let limit = policy.and_then(|policy| policy.timeout);
+                claimed.push(SeenClaim { limit, ..job.claim(number, worker, self.wall) });
+                if limit.is_some() {
+                    self.events.insert("a time limit of a kind");
+                }
                 let lives = self.workers.get(&worker).is_some_and(|worker| !worker.gone);
                 job.begun = lives && job.lease(number).begins();
                 if job.lost_from.is_some() {
@@ -178,6 +183,7 @@ impl Job {
             attempt: self.attempts,
             max_attempts: self.max_attempts,
             lost_from: self.lost_from,
+            limit: None,
         }
     }
 
@@ -345,7 +351,9 @@ impl World {
                 continue;
             }
             let lost_from = job.lost_from.unwrap_or(job.token);
-            let cap = job.max_crashes.unwrap_or(max_crashes).get();
+            let policy = self.policies.get(&job.kind);
+            let of_kind = policy.and_then(|policy| policy.max_crashes);
+            let cap = job.max_crashes.or(of_kind).unwrap_or(max_crashes).get();
             let poisonous = job.crashes() >= cap;
             let left = job.attempts < job.max_attempts;
             let state = match job.reason {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use queuectl_core::store::StopMode;
 use queuectl_core::{
-    Cause, Condition, Needs, OnConflict, Otherwise, Setting, Settings, State, UniqueScope,
+    Cause, Condition, Needs, OnConflict, Otherwise, Policy, Setting, Settings, State, UniqueScope,
 };
 
 use super::seen::{
@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) workers: BTreeMap<u32, Worker>,
     /// The queues that were used, and whether they are paused.
     pub(super) queues: BTreeMap<usize, bool>,
+    /// By kind.
+    pub(super) policies: BTreeMap<usize, Policy>,
     pub(super) settings: Settings,
     pub(super) batches: BTreeMap<usize, Batch>,
     /// How many batches there ever were.
@@ -160,6 +162,7 @@ impl World {
             jobs: BTreeMap::new(),
             workers: BTreeMap::new(),
             queues: BTreeMap::new(),
+            policies: BTreeMap::new(),
             settings: Settings::default(),
             batches: BTreeMap::new(),
             batches_made: 0,
@@ -213,6 +216,10 @@ impl World {
             }
             Step::Stop(_, workers, mode) => self.stop(workers, *mode),
             Step::Progress(_, notes) => self.progress(notes),
+            Step::Policy(_, kind, rule) => {
+                self.policies.entry(*kind).or_default().set(rule.clone());
+                Answer::Done
+            }
             Step::Change(_, setting, value) => self.change(*setting, *value),
             Step::Die => self.processes_end(&[Who::Other]),
             Step::Reopen if self.abilities.reopens => self.processes_end(&[Who::Main, Who::Other]),
@@ -401,6 +408,10 @@ impl World {
         if !refusals.is_empty() {
             return Err(refusals);
         }
+        let of_kind = self.policies.get(&new.kind).and_then(|policy| policy.max_retries);
+        if of_kind.is_some() && new.retries.is_none() {
+            self.events.insert("retries of a kind");
+        }
         let (run_at, due) = self.start(new.start);
         let expiry = new.expiry.map(|expiry| self.expiry(expiry));
         let until = match new.scope {
@@ -420,7 +431,7 @@ impl World {
                 false => State::Blocked,
             },
             attempts: 0,
-            max_attempts: 1 + new.retries.unwrap_or(self.settings.max_retries),
+            max_attempts: 1 + new.retries.or(of_kind).unwrap_or(self.settings.max_retries),
             max_crashes: new.crashes,
             token: 0,
             worker: None,

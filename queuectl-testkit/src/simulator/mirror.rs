@@ -14,8 +14,8 @@ use queuectl_core::store::{
     QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Json, Lease, Limit, ManualClock, Name, NewJob, Schedule, Setting,
-    Settings, State, Store, StoreError, WorkerKey,
+    Attempt, Job, JobId, JobKey, Json, Lease, Limit, ManualClock, Name, NewJob, Rule, Schedule,
+    Setting, Settings, State, Store, StoreError, WorkerKey,
 };
 
 use super::Open;
@@ -330,6 +330,14 @@ impl Mirror {
         Ok(())
     }
 
+    pub(super) fn change_policy(&self, by: &Handle, kind: &Name, rule: &Rule) -> Answer<()> {
+        let rules = std::slice::from_ref(rule);
+        let real = by.real.change_policy(kind, rules)?;
+        same("a policy", real, by.model.change_policy(kind, rules)?);
+        same("policies", by.real.policies()?, by.model.policies()?);
+        Ok(())
+    }
+
     pub(super) fn stop(&self, by: &Handle, worker: WorkerKey, mode: StopMode) -> Answer<()> {
         let there = self.keys(&[worker]);
         both(by.real.stop(&[worker], mode), by.model.stop(&there, mode)).map(|_| ())
@@ -362,10 +370,8 @@ impl Mirror {
         all_jobs(self.looking.real.as_ref())
     }
 
-    /// Whether a job could run again, had it lost no workers.
-    pub(super) fn has_attempts_left(&self, key: JobKey) -> bool {
-        let job = expect(self.looking.real.job(&self.id(key)));
-        job.is_some_and(|job| job.attempts < job.max_attempts)
+    pub(super) fn job(&self, key: JobKey) -> Option<Job> {
+        expect(self.looking.real.job(&self.id(key)))
     }
 
     /// Compares all that can be seen of both stores, and holds it against itself.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use queuectl_core::store::{Enqueued, Remedy, StopMode, Sweep};
 use queuectl_core::{
     After, AfterBatch, Condition, JobId, Json, Limit, Missed, Name, Needs, NewJob, OnConflict,
-    Otherwise, Overlap, Rate, Schedule, Setting, Spec, State, StoreError, UniqueScope, WorkerKey,
+    Otherwise, Overlap, Rate, Rule, Schedule, Setting, Spec, State, StoreError, UniqueScope,
+    WorkerKey,
 };
 
 use super::faults::{Fault, Why};
@@ -39,6 +40,7 @@ enum Request {
     Purge(Vec<JobId>),
     Pause(Name, bool),
     Limit(Name, Vec<Limit>),
+    Policy(Name, Rule),
     Stop(WorkerKey, StopMode),
     Set(Setting, Option<&'static str>),
     Prune,
@@ -138,6 +140,10 @@ impl Operators {
                 env.tally.count("a limit changed");
                 mirror.limit(by, queue, limits)
             }
+            Request::Policy(kind, rule) => {
+                env.tally.count("a policy of a kind changed");
+                mirror.change_policy(by, kind, rule)
+            }
             Request::Stop(worker, mode) => mirror.stop(by, *worker, *mode),
             Request::Set(setting, value) => mirror.change(by, *setting, *value),
             Request::Prune => mirror.prune(by).map(|count| env.tally.add("jobs deleted", count)),
@@ -191,7 +197,8 @@ impl Operators {
                 let id = self.fitting(fitting, env).swap_remove(0);
                 if env.dice.once_in(4) { Request::Note(id) } else { Request::RetryWith(id) }
             }
-            73..83 => Request::Purge(self.fitting(State::is_terminal, env)),
+            73 => Request::Policy(kind(dice.pick(&["work", "shell"])), some_rule(dice)),
+            74..83 => Request::Purge(self.fitting(State::is_terminal, env)),
             83..88 => {
                 let queue = dice.pick(&["default", "mail"]);
                 Request::Pause(kind(queue), dice.once_in(3))
@@ -407,6 +414,17 @@ fn some_limits(dice: &mut Dice) -> Vec<Limit> {
         NO_LIMITS,
     ])
     .to_vec()
+}
+
+fn some_rule(dice: &mut Dice) -> Rule {
+    let number = dice.roll(3) as u32;
+    let given = !dice.once_in(3);
+    match dice.roll(4) {
+        0 => Rule::MaxRetries(given.then_some(number)),
+        1 => Rule::MaxCrashes(NonZeroU32::new(number)),
+        2 => Rule::Timeout(given.then(|| dice.time(10_000) + Duration::from_millis(1))),
+        _ => Rule::Backoff(given.then(|| "constant:3s".parse().expect("a policy"))),
+    }
 }
 
 fn count_taken(added: &[Enqueued], again: bool, env: &mut Env) {

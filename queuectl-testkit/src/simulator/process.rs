@@ -397,7 +397,8 @@ fn note(notice: &Notice, env: &mut Env) {
             env.tally.count("attempts rescued");
             if rescued.state == State::Dead {
                 env.tally.count("a job died of lost leases");
-                if env.mirror.has_attempts_left(rescued.lease.key) {
+                let job = env.mirror.job(rescued.lease.key);
+                if job.is_some_and(|job| job.attempts < job.max_attempts) {
                     env.tally.count("a job died of too many lost leases");
                 }
             }

@@ -36,6 +36,8 @@ const WANTED: &[&str] = &[
     "a limit kept jobs back",
     "a living worker declared lost",
     "a lost job claimed again",
+    "a policy gave an attempt its time limit",
+    "a policy of a kind changed",
     "a process stopped beyond its lease",
     "a restart with attempts running",
     "a retry by hand",

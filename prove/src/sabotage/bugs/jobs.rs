@@ -603,6 +603,43 @@ pub(super) fn enqueue_looking(
     // Limits.
 
     Bug {
+        name: "kind-before-the-job",
+        breaks: "what a job says itself goes before what is said of its kind",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "job.timeout = job.timeout.or(policy.timeout);",
+                "job.timeout = policy.timeout.or(job.timeout);",
+            ),
+        ],
+    },
+    Bug {
+        name: "policy-of-old",
+        breaks: "the policy of a kind that another process changed holds at once",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/policy.rs",
+                "    tx.raise_epoch()?;
+",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "retries-of-the-settings-only",
+        breaks: "a job is given the retries of its kind",
+        suites: &[&MODEL],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/insert.rs",
+                "job.max_retries.or_else(of_kind)",
+                "job.max_retries.or_else(|| of_kind().filter(|_| false))",
+            ),
+        ],
+    },
+    Bug {
         name: "limit-is-not-looked-at",
         breaks: "no more jobs of a queue run than its limit",
         suites: &[&CONFORMANCE],

@@ -10,7 +10,7 @@ CREATE TABLE queuectl_meta (
     schema INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     boot_id TEXT NOT NULL,
-    -- Raised by whatever changes queues, lanes or settings, so that everyone who keeps a copy of
+    -- Raised by whatever changes queues, lanes, policies or settings, so that everyone who keeps a copy of
     -- those in memory knows when to read them again.
     epoch INTEGER NOT NULL
 ) STRICT;
@@ -31,6 +31,16 @@ CREATE TABLE queuectl_queue (
     rate_starts INTEGER,
     rate_period_ms INTEGER
 ) STRICT;
+
+-- What holds for the jobs of a kind that say nothing themselves. NULL leaves it to the settings; a kind
+-- of which all is left has no row.
+CREATE TABLE queuectl_policy (
+    kind TEXT PRIMARY KEY,
+    max_retries INTEGER,
+    max_crashes INTEGER,
+    timeout_ms INTEGER,
+    backoff TEXT
+) STRICT, WITHOUT ROWID;
 
 -- A lane is the jobs of one queue and one kind. Workers claim by lane, because a worker has handlers
 -- for some kinds only, and jobs of other kinds must not stand in its way.

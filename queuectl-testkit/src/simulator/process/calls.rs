@@ -206,6 +206,10 @@ impl Process {
                     if env.cleaners.remove(&job.id) {
                         env.tally.count("a job claimed after a failure that it waited for");
                     }
+                    let own = env.mirror.job(job.lease.key).and_then(|job| job.timeout);
+                    if job.timeout.is_some() && own.is_none() {
+                        env.tally.count("a policy gave an attempt its time limit");
+                    }
                     env.witness.claimed(job, &self.kinds);
                 }
                 env.changed |= !settle.is_empty() || !claimed.is_empty();
