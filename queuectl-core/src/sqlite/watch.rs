@@ -8,6 +8,7 @@
 //! It is asked to tell of one write only, and again when nothing has moved for a moment: whoever writes
 //! pays for each write that is told, and a large commit is thousands of them.
 
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,14 +18,15 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
+use rustix::thread::set_current_timer_slack;
 
 use super::gate::beside;
 use super::open;
 use crate::store::{BoxError, Waker, Watch};
 
-/// How long after a write that cannot be seen yet SQLite is asked again; then a quarter longer each
-/// time. A sync takes about twice as long.
-const FIRST_PAUSE: Duration = Duration::from_micros(200);
+/// How long after a write that cannot be seen yet SQLite is asked again; then an eighth longer each
+/// time. A sync takes two to four times as long.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
 /// The last pause, about two seconds after the write. One that is no commit by then was undone.
 const LAST_PAUSE: Duration = Duration::from_millis(400);
 /// How long those who were woken are left alone, and twice as long each time that there has been another
@@ -102,6 +104,8 @@ impl Watchers {
         };
         let wakers = Arc::clone(&self.wakers);
         std::thread::Builder::new().name("queuectl-watch".into()).spawn(move || {
+            // Or the kernel makes each pause longer, by half of the first. That it does not is no promise.
+            let _ = set_current_timer_slack(NonZeroU64::new(1));
             while watching.wait() {
                 wake(&wakers);
             }
@@ -155,7 +159,7 @@ impl Watching {
                 Heard::End => return false,
                 Heard::Write => Some(FIRST_PAUSE),
                 Heard::Nothing => {
-                    pause.map(|pause| pause + pause / 4).filter(|&pause| pause < LAST_PAUSE)
+                    pause.map(|pause| pause + pause / 8).filter(|&pause| pause < LAST_PAUSE)
                 }
             };
         }
