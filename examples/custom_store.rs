@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
-    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept,
-    Ticked, Waker, Watch, WorkerInfo,
+    BatchCancelled, BatchInfo, Cancelled, Cancelling, ClaimRequest, Enqueued, Exchanged,
+    FailureGroup, JobQuery, LaneCounts, Orders, Progress, QueueInfo, Registration, Remark, Rescued,
+    Settlement, StopMode, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
     Attempt, Context, Handlers, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
@@ -167,8 +167,20 @@ impl<S: Store> Store for Counting<S> {
         self.count("close_batch").close_batch(batch, then)
     }
 
-    fn cancel_batch(&self, batch: &Name, remark: &Remark<'_>) -> Result<u64, StoreError> {
+    fn cancel_batch(
+        &self,
+        batch: &Name,
+        remark: &Remark<'_>,
+    ) -> Result<BatchCancelled, StoreError> {
         self.count("cancel_batch").cancel_batch(batch, remark)
+    }
+
+    fn keep_cancelling(&self, cancelling: &Cancelling) -> Result<BatchCancelled, StoreError> {
+        self.count("keep_cancelling").keep_cancelling(cancelling)
+    }
+
+    fn go_on(&self) -> Result<bool, StoreError> {
+        self.count("go_on").go_on()
     }
 
     fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError> {

@@ -1,5 +1,6 @@
 //! Simulated worlds, one for each seed, on as many threads as there are cores.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -177,7 +178,7 @@ fn blind(tally: &Tally) -> Vec<String> {
 }
 
 /// A store in files that are in memory, where there is such a file system.
-fn sqlite(clock: &Arc<ManualClock>) -> Open {
+fn sqlite(clock: &Arc<ManualClock>, step: NonZeroUsize) -> Open {
     let shared = PathBuf::from("/dev/shm");
     let parent = if shared.is_dir() { shared } else { std::env::temp_dir() };
     let folder = tempfile::Builder::new()
@@ -189,6 +190,7 @@ fn sqlite(clock: &Arc<ManualClock>) -> Open {
         let options = SqliteOptions {
             create: true,
             clock: Arc::clone(&clock) as _,
+            step,
             ..SqliteOptions::default()
         };
         let store = SqliteStore::open(folder.path().join("queue.db"), options);

@@ -592,7 +592,7 @@ impl NewJob {
     /// let progress = store.batch(&book)?.expect("it has jobs");
     /// assert_eq!((progress.total, progress.cancelled, progress.left()), (3, 1, 2));
     ///
-    /// store.cancel_batch(&book, &"no paper".into())?;
+    /// store.cancel_batch(&book, &"no paper".into())?.finish(&store)?;
     /// let bind = store.job(&added[1].id)?.expect("it was added");
     /// let complain = store.job(&added[2].id)?.expect("it was added");
     /// assert_eq!(bind.state, State::Blocked); // Somebody may retry the pages.

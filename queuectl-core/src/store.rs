@@ -36,8 +36,8 @@ use crate::state::{RefusedTransition, State};
 /// [`Durability`](crate::Durability) promises. No call returns `Ok` before that.
 ///
 /// *Linear.* The writing calls of all processes happen in one order, and each sees all those before
-/// it. After [`pause`](Store::pause), [`cancel`](Store::cancel) and [`stop`](Store::stop) have
-/// returned, no later claim acts against them; nor after [`limit`](Store::limit) has, beyond the limits.
+/// it. After [`pause`](Store::pause), [`cancel`](Store::cancel), the first
+/// [`cancel_batch`](Store::cancel_batch) and [`stop`](Store::stop) have returned, no later claim acts against them; nor after [`limit`](Store::limit) has, beyond the limits.
 ///
 /// *Fenced.* Whatever concerns an attempt carries its [`Lease`], and takes effect only while the
 /// job is processing under that very token. Otherwise it changes nothing and the lease is named in
@@ -209,14 +209,32 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// and those of [`enqueue`](Store::enqueue).
     fn close_batch(&self, batch: &Name, then: &[NewJob]) -> Result<Vec<Enqueued>, StoreError>;
 
-    /// Cancels each job of a batch that has not ended, as [`cancel`](Store::cancel) does; says how many.
-    /// The batch itself goes on: it is open still, or ends with the last of them. What this costs grows
-    /// with the number of its jobs.
+    /// Cancels each job that a batch has and that has not ended, as [`cancel`](Store::cancel) does. The batch
+    /// itself goes on: it is open still, or ends with the last of them.
+    ///
+    /// Short: one call comes to a bounded number of jobs, and says how to go on. But as soon as the first
+    /// one has returned, all are as good as cancelled: none of them is claimed any more, and whoever
+    /// cancels, retries, purges or notes something about one, waits for it or wants its unique key, finds it
+    /// cancelled. What is added to the batch after that, or retried, is not among them. If nobody goes on
+    /// with it, those who claim or [`expire`](Store::expire) do. A job that runs is asked to stop when its turn
+    /// comes. Until then the reads show the jobs as they were. A job that another one of them keeps waiting may be
+    /// cancelled for that reason before its turn comes. Of several cancellings the first one's remark stands.
     ///
     /// # Errors
     ///
     /// [`StoreError::NoBatch`].
-    fn cancel_batch(&self, batch: &Name, remark: &Remark<'_>) -> Result<u64, StoreError>;
+    fn cancel_batch(&self, batch: &Name, remark: &Remark<'_>)
+    -> Result<BatchCancelled, StoreError>;
+
+    /// Goes on with the cancelling of a batch: [`BatchCancelled::finish`] does until all is done. If somebody
+    /// else has finished it, nothing is left to do.
+    fn keep_cancelling(&self, cancelling: &Cancelling) -> Result<BatchCancelled, StoreError>;
+
+    /// Goes on with what earlier calls have left to be done, because each is short: the rest of a batch that
+    /// was [cancelled](Store::cancel_batch). Says whether more is left. Short as well. Nobody has to call this:
+    /// every [`exchange`](Store::exchange) that claims and every [`expire`](Store::expire) do the same. It is for
+    /// those who want to see it done where nobody works.
+    fn go_on(&self) -> Result<bool, StoreError>;
 
     /// How far a batch has come, or `None`. Kept, not counted: the cost does not grow with the batch.
     fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError>;
@@ -294,7 +312,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Cancels some of the jobs that have expired, for a reason that begins with "expired" and names
     /// the moment; says how many. What was left of earlier attempts, and those who wait for the jobs,
     /// see what they see of any cancelled job. Short: one call cancels a bounded number of jobs; what
-    /// is left is never claimed.
+    /// is left is never claimed. Goes on with what else is left as well, as [`go_on`](Store::go_on) does.
     fn expire(&self) -> Result<u64, StoreError>;
 
     /// Stops or resumes claiming from a queue. The queue need not have jobs yet.
@@ -634,6 +652,54 @@ pub enum Cancelled {
     Now,
     /// It runs; its worker has been told to stop it.
     Requested,
+}
+
+/// How far the cancelling of a batch has come, since it began.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BatchCancelled {
+    /// How many jobs are cancelled, by whoever came to them.
+    pub cancelled: u64,
+    /// How many ran, and their workers have been told to stop them.
+    pub asked: u64,
+    /// How to go on; `None` if all of it is done.
+    pub next: Option<Cancelling>,
+}
+
+impl BatchCancelled {
+    /// Calls [`Store::keep_cancelling`] until all is done; gives the numbers of all.
+    ///
+    /// ```
+    /// use queuectl_core::{Name, NewJob, SqliteOptions, SqliteStore, Store};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+    /// # let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+    /// let book = Name::new("book")?;
+    /// store.enqueue(&vec![NewJob::new("print", &1)?.batch("book")?; 2_500])?;
+    /// let done = store.cancel_batch(&book, &"no paper".into())?.finish(&store)?;
+    /// assert_eq!((done.cancelled, done.asked), (2_500, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the store. The batch is cancelled all the same, and whoever claims goes on with it.
+    pub fn finish(mut self, store: &dyn Store) -> Result<Self, StoreError> {
+        while let Some(cancelling) = self.next.take() {
+            self = store.keep_cancelling(&cancelling)?;
+        }
+        Ok(self)
+    }
+}
+
+/// The cancelling of a batch that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelling {
+    /// Which batch.
+    pub batch: Name,
+    /// Which of all cancellings: a number of the store's own.
+    pub number: i64,
+    /// How many jobs of the batch had been cancelled with it, and asked to stop, before.
+    pub before: (u64, u64),
 }
 
 /// What somebody says of a job, and who.

@@ -10,8 +10,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-/// Tables with a row for each queue, kind, worker, schedule, setting or way to fail, not for each job.
-const SMALL: [&str; 11] = [
+/// Tables with a row for each queue, kind, worker, schedule, setting, way to fail, or batch that is being
+/// cancelled, not for each job.
+const SMALL: [&str; 12] = [
+    "queuectl_cancelling",
     "queuectl_count",
     "queuectl_failure",
     "queuectl_lane",

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
-    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept,
-    Ticked, Waker, Watch, WorkerInfo,
+    BatchCancelled, BatchInfo, Cancelled, Cancelling, ClaimRequest, Enqueued, Exchanged,
+    FailureGroup, JobQuery, LaneCounts, Orders, Progress, QueueInfo, Registration, Remark, Rescued,
+    Settlement, StopMode, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
     Attempt, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy, QueueLimits, Rule,
@@ -145,7 +145,9 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn note(job: &JobId, remark: &Remark<'_>) -> ();
         fn prune() -> u64;
         fn close_batch(batch: &Name, then: &[NewJob]) -> Vec<Enqueued>;
-        fn cancel_batch(batch: &Name, remark: &Remark<'_>) -> u64;
+        fn cancel_batch(batch: &Name, remark: &Remark<'_>) -> BatchCancelled;
+        fn keep_cancelling(cancelling: &Cancelling) -> BatchCancelled;
+        fn go_on() -> bool;
         fn batch(name: &Name) -> Option<BatchInfo>;
         fn batches(limit: usize) -> Vec<BatchInfo>;
         fn expire() -> u64;

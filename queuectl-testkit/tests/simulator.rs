@@ -1,5 +1,6 @@
 //! A few short simulations of each store; `prove simulate` runs as many as there is time for.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use queuectl_core::{ManualClock, SqliteOptions, SqliteStore};
@@ -16,7 +17,7 @@ fn simulate(seeds: std::ops::Range<u64>, steps: u64, backend: Backend<'_>) -> Ta
     total
 }
 
-fn sqlite(clock: &Arc<ManualClock>) -> Open {
+fn sqlite(clock: &Arc<ManualClock>, step: NonZeroUsize) -> Open {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Arc::clone(clock);
     Box::new(move || {
@@ -24,6 +25,7 @@ fn sqlite(clock: &Arc<ManualClock>) -> Open {
         let options = SqliteOptions {
             create: true,
             clock: Arc::clone(&clock) as _,
+            step,
             ..SqliteOptions::default()
         };
         Arc::new(SqliteStore::open(path, options).expect("a store"))

@@ -97,7 +97,8 @@ pub(crate) fn run(session: &Session, args: &Batch) -> Result<Exit, CliError> {
             let batch = name("batch", text)?;
             let by = by.clone().unwrap_or_else(who);
             let remark = Remark { text: reason, by: Some(&by) };
-            let cancelled = store.cancel_batch(&batch, &remark)?;
+            let done = store.cancel_batch(&batch, &remark)?.finish(&store)?;
+            let cancelled = done.cancelled + done.asked;
             if session.ui.json {
                 let found = store.batch(&batch)?;
                 return print(session, found.as_slice());

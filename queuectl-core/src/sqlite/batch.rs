@@ -7,15 +7,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::command;
 use super::dependents;
 use super::enqueue;
 use super::row;
 use super::transaction::Tx;
-use crate::id::{JobId, JobKey, Name};
+use crate::id::{JobKey, Name};
 use crate::job::NewJob;
 use crate::state::State;
-use crate::store::{BatchInfo, Enqueued, Remark, StoreError};
+use crate::store::{BatchInfo, Enqueued, StoreError};
 
 /// How a batch has ended, from whether it has and how many of its jobs have not completed.
 fn end(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<State>> {
@@ -154,25 +153,6 @@ pub(super) fn close(
         }
     }
     Ok(added)
-}
-
-/// Cancels the jobs that have not ended; gives how many.
-pub(super) fn cancel(tx: &mut Tx<'_>, name: &Name, remark: &Remark<'_>) -> Result<u64, StoreError> {
-    let batch: i64 = tx
-        .prepare("SELECT -batch FROM queuectl_batch WHERE name = ?1")?
-        .query_row([name.as_str()], |row| row.get(0))
-        .optional()?
-        .ok_or_else(|| StoreError::NoBatch(name.clone()))?;
-    let jobs = tx
-        .prepare(
-            "SELECT key, job.name
-             FROM queuectl_dependency CROSS JOIN queuectl_job AS job ON key = parent
-             WHERE child = ?1 AND (state < 3 OR state = 4)",
-        )?
-        .query_map([batch], |row| row::id(row, JobKey(row.get(0)?), 1))?
-        .collect::<Result<Vec<JobId>, _>>()?;
-    command::cancel(tx, &jobs, remark)?;
-    Ok(jobs.len() as u64)
 }
 
 const INFO: &str = "name, created_at, closed_at, finished_at, total, completed, dead, cancelled";

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
+use super::unfinished::{self, Unfinished};
 use super::{expiry, limit, line, policy, row, schedule};
 use crate::clock::BootId;
 use crate::id::Name;
@@ -23,6 +24,7 @@ pub(super) struct Catalogue {
     by_name: HashMap<(Name, Name), usize>,
     policies: BTreeMap<Name, Policy>,
     settings: Settings,
+    unfinished: Unfinished,
 }
 
 /// The jobs of one queue and one kind, with what holds for the queue.
@@ -69,6 +71,7 @@ impl Catalogue {
             .collect();
         self.policies = policy::read(connection)?;
         self.settings = read_settings(connection)?;
+        self.unfinished = unfinished::read(connection)?;
         let epoch =
             connection.query_row("SELECT epoch FROM queuectl_meta", [], |row| row.get(0))?;
         self.epoch = Some(epoch);
@@ -119,6 +122,11 @@ impl Catalogue {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What earlier transactions have left to be done.
+    pub(super) fn unfinished(&self) -> Unfinished {
+        self.unfinished
     }
 
     pub(super) fn boot_id(&self) -> &str {

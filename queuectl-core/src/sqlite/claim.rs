@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, Row};
 
+use super::cancelling;
 use super::catalogue::Lane;
 use super::expiry;
 use super::group;
@@ -19,6 +20,9 @@ use crate::store::{BoxError, ClaimRequest, StoreError};
 
 /// How many jobs that have expired one claim cancels at most, so that it does not hold the lock for long.
 const EXPIRED_MAX: usize = 1_000;
+
+/// How far beyond what it gives a claim looks for jobs whose batch was cancelled, if it has found one.
+const AHEAD: usize = 100;
 
 /// What a claim has given.
 #[derive(Default)]
@@ -47,13 +51,18 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Given
         !lane.paused && request.kinds.contains(&lane.kind) && request.queues.include(&lane.queue)
     };
     let lanes: Vec<Lane> = tx.catalogue.lanes().iter().filter(served).cloned().collect();
+    // Those that ended instead of being given.
     let mut expired = Vec::new();
     let Choice { taken, room, limited, more, .. } = loop {
         let choice = choose(tx, &lanes, &workers)?;
         for key in &choice.expired {
             expiry::expire_one(tx, *key)?;
         }
+        for key in &choice.cancelled {
+            cancelling::take_out(tx, *key)?;
+        }
         expired.extend_from_slice(&choice.expired);
+        expired.extend_from_slice(&choice.cancelled);
         if !choice.again || expired.len() >= EXPIRED_MAX {
             break Choice { more: choice.more || choice.again, ..choice };
         }
@@ -87,12 +96,15 @@ struct Choice<'a> {
     taken: Vec<Pick<'a>>,
     /// What stood before them, and has expired.
     expired: Vec<JobKey>,
+    /// What stands among them although its batch was cancelled. Then none is taken: to cancel one changes
+    /// the run in which the others stand.
+    cancelled: Vec<JobKey>,
     room: Room,
     limited: bool,
     /// There may be more, behind those that have expired.
     more: bool,
     /// The last of the expired has a concurrency key: the next with that key takes its place, so the
-    /// choice is made anew.
+    /// choice is made anew. So it is if some are cancelled.
     again: bool,
 }
 
@@ -108,11 +120,21 @@ fn choose<'a>(
     let mut choice = Choice {
         taken: Vec::with_capacity(front.ready.len().min(wanted)),
         expired: Vec::new(),
+        cancelled: Vec::new(),
         room,
         limited: front.limited,
         more: false,
         again: false,
     };
+    if tx.catalogue.unfinished().cancelling {
+        choice.cancelled = cancelled(tx, &front)?;
+        if !choice.cancelled.is_empty() {
+            // Where there is one there are more, and a claim may ask for one job at a time.
+            let further = self::front(tx, lanes, wanted + AHEAD, &choice.room)?;
+            choice.cancelled = cancelled(tx, &further)?;
+            return Ok(Choice { again: true, ..choice });
+        }
+    }
     for Ready { rank, key, until, lane, group, expires } in front.ready {
         if front.known_to.is_some_and(|last| (rank, key) > last) || choice.taken.len() == wanted {
             break;
@@ -137,6 +159,17 @@ fn choose<'a>(
     let unseen = front.known_to.is_some() && !choice.expired.is_empty();
     choice.more = unseen && choice.taken.len() < wanted;
     Ok(choice)
+}
+
+/// The jobs at the front whose batch was cancelled.
+fn cancelled(tx: &Tx<'_>, front: &Front) -> Result<Vec<JobKey>, StoreError> {
+    let mut cancelled = Vec::new();
+    for ready in &front.ready {
+        if cancelling::concerns(tx, ready.key)? {
+            cancelled.push(ready.key);
+        }
+    }
+    Ok(cancelled)
 }
 
 /// A job that can be claimed, in the order in which it is claimed.

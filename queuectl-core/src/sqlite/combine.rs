@@ -245,15 +245,13 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
-    use crate::clock::SystemClock;
     use crate::sqlite::{SqliteOptions, open};
 
     fn combiner() -> (tempfile::TempDir, Combiner) {
         let folder = tempfile::tempdir().unwrap();
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };
         let opened = open::open(&folder.path().join("queue.db"), &options).unwrap();
-        let clock = Arc::new(SystemClock);
-        let writer = Writer::new(opened.connection, opened.path, opened.file, None, clock);
+        let writer = Writer::new(opened.connection, opened.path, opened.file, options);
         (folder, Combiner::new(writer))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::aside;
+use super::cancelling;
 use super::dead;
 use super::dependents;
 use super::enqueue::find;
@@ -36,7 +37,9 @@ pub(super) fn cancel(
     let mut answers: HashMap<&JobId, Cancelled> = HashMap::new();
     let mut ended = Vec::new();
     for id in distinct(jobs) {
-        let (key, answer) = cancel_one(tx, id, remark)?;
+        let (key, state) = found(tx, id)?;
+        transition(state, Event::Cancel).map_err(|refused| wrong_state(id, refused))?;
+        let answer = cancel_one(tx, key, state, remark)?;
         answers.insert(id, answer);
         ended.extend((answer == Cancelled::Now).then_some(key));
     }
@@ -51,14 +54,17 @@ fn distinct(jobs: &[JobId]) -> impl Iterator<Item = &JobId> {
     jobs.iter().filter(move |id| seen.insert(*id))
 }
 
-fn cancel_one(
+/// Cancels a job that is in this state, or has its worker told to stop it. Its dependents are to be told
+/// if it has ended.
+pub(super) fn cancel_one(
     tx: &mut Tx<'_>,
-    id: &JobId,
+    key: JobKey,
+    state: State,
     remark: &Remark<'_>,
-) -> Result<(JobKey, Cancelled), StoreError> {
+) -> Result<Cancelled, StoreError> {
     let Remark { text: reason, by } = *remark;
-    let (key, state) = found(tx, id)?;
-    let next = transition(state, Event::Cancel).map_err(|refused| wrong_state(id, refused))?;
+    let next =
+        transition(state, Event::Cancel).map_err(|refused| StoreError::Other(refused.into()))?;
     if state == State::Processing {
         // Its worker stops it; the first reason stands, and who gave it.
         let first = tx.execute(
@@ -72,13 +78,13 @@ fn cancel_one(
             "UPDATE queuectl_job SET updated_at = ?2 WHERE key = ?1",
             (key.0, tx.now.as_millis()),
         )?;
-        return Ok((key, Cancelled::Requested));
+        return Ok(Cancelled::Requested);
     }
     settle::end_waiting(tx, key, state, next, reason)?;
     if let Some(by) = by {
         aside::set_canceller(tx, key, by)?;
     }
-    Ok((key, Cancelled::Now))
+    Ok(Cancelled::Now)
 }
 
 pub(super) fn retry(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
@@ -99,7 +105,7 @@ pub(super) fn retry_with(
     note::replace_payload(tx, key, payload, remark)
 }
 
-pub(super) fn note(tx: &Tx<'_>, id: &JobId, remark: &Remark<'_>) -> Result<(), StoreError> {
+pub(super) fn note(tx: &mut Tx<'_>, id: &JobId, remark: &Remark<'_>) -> Result<(), StoreError> {
     let (key, _) = found(tx, id)?;
     note::add(tx, key, remark)
 }
@@ -314,8 +320,10 @@ pub(super) fn change_setting(
     Ok(tx.catalogue.settings().clone())
 }
 
-fn found(tx: &Tx<'_>, id: &JobId) -> Result<(JobKey, State), StoreError> {
-    find(tx, id)?.ok_or_else(|| StoreError::NotFound(id.clone()))
+/// The job of this id, as it stands when what was done to its batch has come to it.
+fn found(tx: &mut Tx<'_>, id: &JobId) -> Result<(JobKey, State), StoreError> {
+    let (key, state) = find(tx, id)?.ok_or_else(|| StoreError::NotFound(id.clone()))?;
+    Ok((key, cancelling::see_to(tx, key, state)?))
 }
 
 fn wrong_state(id: &JobId, refused: RefusedTransition) -> StoreError {

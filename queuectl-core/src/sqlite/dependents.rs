@@ -274,7 +274,7 @@ pub(super) fn lives_again(tx: &Tx<'_>, parent: JobKey, state: State) -> Result<(
 fn counts_again(tx: &Tx<'_>, parent: JobKey) -> Result<(), StoreError> {
     let children = tx
         .prepare(
-            "UPDATE queuectl_dependency SET lost = 0 WHERE parent = ?1 AND lost = 1
+            "UPDATE queuectl_dependency SET lost = 0 WHERE parent = ?1 AND child > 0 AND lost = 1
              RETURNING child",
         )?
         .query_map([parent.0], |row| row.get(0))?

@@ -4,6 +4,7 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::aside;
 use super::batch;
+use super::cancelling;
 use super::dependents;
 use super::expiry;
 use super::insert::{Form, NewRow, Times, Usual};
@@ -118,8 +119,7 @@ impl Adding {
         };
         // What stands ready may be the very job.
         self.flush(tx)?;
-        if !holder.state.is_terminal() && !holder.runs && expiry::has_expired(tx, holder.key)? {
-            expiry::expire_all(tx, &[holder.key])?;
+        if has_ended(tx, &holder)? {
             match unique::holder(tx, unique_key)? {
                 Some(cancelled) => holder = cancelled,
                 None => return Ok(None),
@@ -175,6 +175,19 @@ impl Adding {
         self.added.push(Enqueued { id, key, created: true, changed: false });
         Ok(())
     }
+}
+
+/// Whether a job that held a key has ended by now: it had expired, or its batch was cancelled.
+fn has_ended(tx: &mut Tx<'_>, holder: &Holder) -> Result<bool, StoreError> {
+    let state = if holder.runs { State::Processing } else { holder.state };
+    if state.is_terminal() || cancelling::see_to(tx, holder.key, state)?.is_terminal() {
+        return Ok(!state.is_terminal());
+    }
+    let expired = !holder.runs && expiry::has_expired(tx, holder.key)?;
+    if expired {
+        expiry::expire_all(tx, &[holder.key])?;
+    }
+    Ok(expired)
 }
 
 /// Does to the job that holds the key of a new one what that asks for, if it still can be done; says

@@ -7,6 +7,7 @@
 mod aside;
 mod batch;
 mod begun;
+mod cancelling;
 mod catalogue;
 mod checkpoint;
 mod claim;
@@ -37,12 +38,14 @@ mod settle;
 mod tick;
 mod ticket;
 mod transaction;
+mod unfinished;
 mod unique;
 mod waiting;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,9 +71,9 @@ use crate::random;
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{Durability, Setting, Settings};
 use crate::store::{
-    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
-    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Store,
-    StoreError, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
+    BatchCancelled, BatchInfo, Cancelled, Cancelling, ClaimRequest, Enqueued, Exchanged,
+    FailureGroup, JobQuery, LaneCounts, Orders, Progress, QueueInfo, Registration, Remark, Rescued,
+    Settlement, StopMode, Store, StoreError, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 
 /// How to open a store.
@@ -85,6 +88,10 @@ pub struct SqliteOptions {
     pub clock: Arc<dyn Clock>,
     /// Use a file on a network file system all the same. `false`: SQLite's locks do not hold there.
     pub allow_network: bool,
+    /// How many jobs one transaction moves on, at most, because others have ended or their batch is
+    /// cancelled; what is left is for the next ones ([`Store::go_on`]). 1,000, which take some hundredths
+    /// of a second.
+    pub step: NonZeroUsize,
 }
 
 impl Default for SqliteOptions {
@@ -94,6 +101,7 @@ impl Default for SqliteOptions {
             durability: None,
             clock: Arc::new(SystemClock),
             allow_network: false,
+            step: const { NonZeroUsize::new(1_000).unwrap() },
         }
     }
 }
@@ -137,13 +145,7 @@ impl SqliteStore {
         let opened = open::open(path.as_ref(), &options)?;
         let path = opened.path.clone();
         let clock = Arc::clone(&options.clock);
-        let writer = Writer::new(
-            opened.connection,
-            opened.path,
-            opened.file,
-            options.durability,
-            options.clock,
-        );
+        let writer = Writer::new(opened.connection, opened.path, opened.file, options);
         Ok(SqliteStore {
             locks: LifeLocks::new(&path),
             readers: Readers::new(&path),
@@ -239,6 +241,7 @@ impl Store for SqliteStore {
             let Given { claimed, limited, next, ended } = claim::claim(tx, request)?;
             // The ends of what had expired may have freed jobs that have a moment to wait for.
             let due = if ended { line::next_due(tx)? } else { due };
+            let next = if unfinished::go_on_beside(tx)? { Some(Duration::ZERO) } else { next };
             let next_due = due.into_iter().chain(next).min();
             Ok(Exchanged { refused, claimed, next_due, limited })
         })?;
@@ -346,8 +349,17 @@ impl Store for SqliteStore {
         self.combiner.borrowed(|tx| batch::close(tx, name, then))
     }
 
-    fn cancel_batch(&self, name: &Name, remark: &Remark<'_>) -> Result<u64, StoreError> {
-        self.combiner.borrowed(|tx| batch::cancel(tx, name, remark))
+    fn cancel_batch(&self, name: &Name, remark: &Remark<'_>) -> Result<BatchCancelled, StoreError> {
+        self.combiner.borrowed(|tx| cancelling::begin(tx, name, remark))
+    }
+
+    fn keep_cancelling(&self, cancelling: &Cancelling) -> Result<BatchCancelled, StoreError> {
+        self.combiner.borrowed(|tx| cancelling::keep_on(tx, cancelling))
+    }
+
+    fn go_on(&self) -> Result<bool, StoreError> {
+        // A look first: mostly nothing is left.
+        Ok(self.read(unfinished::is_any)? && self.combiner.borrowed(unfinished::go_on)?)
     }
 
     fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError> {
@@ -402,10 +414,18 @@ impl Store for SqliteStore {
     fn expire(&self) -> Result<u64, StoreError> {
         let (now, boot, boot_id) = (self.clock.now(), self.clock.boot(), self.clock.boot_id());
         // A look first: where nothing expires, nobody writes every second.
-        if !self.read(|connection| expiry::is_due(connection, now, boot, boot_id.as_str()))? {
+        let is_due = |connection: &Connection| {
+            Ok(expiry::is_due(connection, now, boot, boot_id.as_str())?
+                || unfinished::is_any(connection)?)
+        };
+        if !self.read(is_due)? {
             return Ok(0);
         }
-        self.combiner.borrowed(expiry::expire)
+        self.combiner.borrowed(|tx| {
+            let expired = expiry::expire(tx)?;
+            unfinished::go_on(tx)?;
+            Ok(expired)
+        })
     }
 
     fn pause(&self, queue: &Name, paused: bool) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, Params};
 
+use super::SqliteOptions;
 use super::catalogue::Catalogue;
 use super::checkpoint::Checkpoints;
 use super::error::{commit_error, copy};
@@ -26,6 +27,7 @@ pub(super) struct Writer {
     path: PathBuf,
     opened: FileIdentity,
     durability: Option<Durability>,
+    step: usize,
     catalogue: Catalogue,
     checkpoints: Checkpoints,
     /// A commit has failed in a way that leaves in doubt what this connection shows.
@@ -37,9 +39,9 @@ impl Writer {
         connection: Connection,
         path: PathBuf,
         opened: FileIdentity,
-        durability: Option<Durability>,
-        clock: Arc<dyn Clock>,
+        options: SqliteOptions,
     ) -> Self {
+        let SqliteOptions { durability, clock, step, .. } = options;
         let gate = Gate::new(&path);
         let catalogue = Catalogue::default();
         let checkpoints = Checkpoints::new();
@@ -51,6 +53,7 @@ impl Writer {
             path,
             opened,
             durability,
+            step: step.get(),
             catalogue,
             checkpoints,
             suspect,
@@ -77,6 +80,7 @@ impl Writer {
             now: self.clock.now(),
             boot: self.clock.boot(),
             counts: Vec::new(),
+            left: self.step,
             broken: None,
             suspect: &mut self.suspect,
             committed: false,
@@ -101,6 +105,9 @@ pub(super) struct Tx<'a> {
     pub(super) now: Timestamp,
     /// The boot clock, read at the same time.
     pub(super) boot: BootTime,
+    /// How many more jobs this transaction may move on because others have ended, or their batch is
+    /// cancelled. The rest is for the next ones.
+    pub(super) left: usize,
     /// What has to be added to the counters before the commit.
     counts: Vec<(i64, State, i64)>,
     /// The error by which SQLite has rolled the whole transaction back on its own.
@@ -255,14 +262,13 @@ impl Drop for Tx<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
     use crate::id::Name;
-    use crate::sqlite::{SqliteOptions, open};
+    use crate::sqlite::open;
 
     fn writer(path: &std::path::Path) -> Writer {
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };
         let opened = open::open(path, &options).unwrap();
-        Writer::new(opened.connection, opened.path, opened.file, None, Arc::new(SystemClock))
+        Writer::new(opened.connection, opened.path, opened.file, options)
     }
 
     /// On a full disk SQLite rolls the whole transaction back by itself. A lane that was made in it

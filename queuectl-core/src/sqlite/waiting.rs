@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::batch;
+use super::cancelling;
 use super::dependents::{self, End, Terms};
 use super::enqueue::find;
 use super::transaction::Tx;
@@ -23,7 +24,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn of(tx: &Tx<'_>, job: &NewJob) -> Result<Self, StoreError> {
+    pub(super) fn of(tx: &mut Tx<'_>, job: &NewJob) -> Result<Self, StoreError> {
         if job.after.is_empty() && job.after_batches.is_empty() {
             return Ok(Waiting::default());
         }
@@ -61,7 +62,7 @@ impl Waiting {
 }
 
 /// What a new job names to wait for: how it should end, and how it stands.
-fn parents(tx: &Tx<'_>, job: &NewJob) -> Result<Vec<(JobKey, Condition, State)>, StoreError> {
+fn parents(tx: &mut Tx<'_>, job: &NewJob) -> Result<Vec<(JobKey, Condition, State)>, StoreError> {
     let mut parents = Vec::with_capacity(job.after.len() + job.after_batches.len());
     for After { job: id, on } in &job.after {
         let Some((key, state)) = find(tx, id)? else {
@@ -69,7 +70,7 @@ fn parents(tx: &Tx<'_>, job: &NewJob) -> Result<Vec<(JobKey, Condition, State)>,
             let missing = if itself { StoreError::Cycle } else { StoreError::NotFound };
             return Err(missing(id.clone()));
         };
-        parents.push((key, *on, state));
+        parents.push((key, *on, cancelling::see_to(tx, key, state)?));
     }
     for AfterBatch { batch, on } in &job.after_batches {
         let (key, state) = batch::to_wait_for(tx, batch)?;

@@ -1,7 +1,9 @@
 //! Jobs that are counted together, and waited for together.
 
-use queuectl_core::store::{BatchInfo, Verdict};
-use queuectl_core::{AfterBatch, Condition, Name, Needs, NewJob, Otherwise, State, StoreError};
+use queuectl_core::store::{BatchCancelled, BatchInfo, Verdict};
+use queuectl_core::{
+    AfterBatch, Condition, JobId, Name, Needs, NewJob, Otherwise, State, StoreError,
+};
 
 use super::conditions::clear;
 use super::trial::{Trial, id, name, named, secs};
@@ -308,15 +310,101 @@ pub fn cancelling_a_batch_cancels_what_has_not_ended(t: &mut Trial) {
     let held = t.claim(worker, 2);
     t.complete(&held[0]);
     close(t, &[follower("then", Condition::Failure)]);
-    assert_eq!(t.store().cancel_batch(&batch_name(), &"no more".into()).unwrap(), 2);
+    assert_eq!(cancel(t).finish(t.store().as_ref()).unwrap(), done(1, 1));
     assert_eq!(t.job(&id("c")).cancel_reason.as_deref(), Some("no more"));
     assert_eq!(counts(t), (3, [1, 0, 1], 1), "one runs, and is told");
     t.end(&held[1], Verdict::Release);
     assert_eq!((t.state(&id("b")), t.state(&id("then"))), (State::Cancelled, State::Pending));
     assert_eq!(t.state(&id("other")), State::Pending);
-    assert_eq!(t.store().cancel_batch(&batch_name(), &"no more".into()).unwrap(), 0);
+    assert_eq!(cancel(t).finish(t.store().as_ref()).unwrap(), done(0, 0));
     let nobody = t.store().cancel_batch(&name("nobody"), &"no more".into());
     assert!(matches!(nobody, Err(StoreError::NoBatch(_))));
+}
+
+fn cancel(t: &Trial) -> BatchCancelled {
+    t.store().cancel_batch(&batch_name(), &"no more".into()).unwrap()
+}
+
+fn done(cancelled: u64, asked: u64) -> BatchCancelled {
+    BatchCancelled { cancelled, asked, next: None }
+}
+
+/// More jobs than one call cancels, however many that are.
+const MANY: usize = 1_200;
+
+/// A batch of many jobs, `job-0` and so on.
+fn many(t: &Trial) {
+    let job = |number| member(&format!("job-{number}"));
+    t.add_all(&(0..MANY).map(job).collect::<Vec<_>>());
+}
+
+fn last() -> JobId {
+    id(&format!("job-{}", MANY - 1))
+}
+
+/// As soon as the first call has returned, although most may still be there to see.
+pub fn no_job_of_a_cancelled_batch_is_claimed(t: &mut Trial) {
+    many(t);
+    t.add_all(&[named("other").priority(-1), member("late").run_at(t.now() + secs(5))]);
+    let worker = t.worker();
+    let running = t.claim_one(worker);
+    let begun = cancel(t);
+    t.advance(secs(5));
+    let mut claimed = Vec::new();
+    for _ in 0..100 {
+        let done = t.exchange(&[], &[(worker, 1)]);
+        claimed.extend(done.claimed.iter().map(|job| job.id.clone()));
+        if done.claimed.is_empty() && done.next_due != Some(secs(0)) {
+            break;
+        }
+    }
+    assert_eq!(claimed, [id("other")]);
+    let all = begun.finish(t.store().as_ref()).unwrap();
+    assert_eq!(all, done(MANY as u64, 1), "whoever has cancelled them");
+    assert_eq!(t.job(&last()).cancel_reason.as_deref(), Some("no more"));
+    t.end(&running, Verdict::Fail { retry_in: secs(0) });
+    assert_eq!(counts(t), (MANY as u64 + 1, [0, 0, MANY as u64 + 1], 0));
+}
+
+/// Whatever is done to one of its jobs after the first call has returned comes after its cancelling.
+pub fn what_is_done_to_a_job_of_a_cancelled_batch_comes_after_that(t: &mut Trial) {
+    many(t);
+    t.add_all(&["again", "gone", "parent"].map(member));
+    t.add_all(&[member("dead").priority(1), member("keyed").unique_key("key").unwrap()]);
+    let worker = t.worker();
+    t.end(&t.claim_one(worker), Verdict::Die);
+    let begun = cancel(t);
+    t.retry(&id("again"));
+    t.retry(&id("dead"));
+    let refused = t.store().cancel(&[last()], &"me too".into());
+    assert!(matches!(refused, Err(StoreError::WrongState { .. })), "{refused:?}");
+    t.purge(&id("gone"));
+    t.enqueue(member("new"));
+    t.enqueue(named("after").after_end(id("parent")));
+    assert!(t.add(named("same").unique_key("key").unwrap()).created);
+    begun.finish(t.store().as_ref()).unwrap();
+    for job in ["again", "dead", "new", "after", "same"] {
+        assert_eq!(t.state(&id(job)), State::Pending, "{job}");
+    }
+    let reasons = [last(), id("keyed"), id("parent")].map(|job| t.job(&job).cancel_reason);
+    assert_eq!(reasons, [(); 3].map(|()| Some("no more".to_owned())));
+    let many = MANY as u64;
+    assert_eq!(counts(t), (many + 6, [0, 0, many + 3], 3));
+}
+
+/// Whoever began with it may die.
+pub fn somebody_else_finishes_the_cancelling_of_a_batch(t: &mut Trial) {
+    many(t);
+    close(t, &[follower("then", Condition::Failure)]);
+    drop(cancel(t));
+    t.reopen();
+    for _ in 0..100 {
+        t.store().expire().unwrap();
+    }
+    assert!(!t.store().go_on().unwrap(), "nothing is left");
+    assert_eq!(counts(t), (MANY as u64, [0, 0, MANY as u64], 0));
+    assert_eq!(t.state(&id("then")), State::Pending);
+    assert_eq!(cancel(t).finish(t.store().as_ref()).unwrap(), done(0, 0));
 }
 
 /// A job that is deleted counts as it ended. A batch that has ended goes with the last of them.

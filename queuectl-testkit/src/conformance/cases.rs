@@ -24,6 +24,9 @@ macro_rules! conformance_cases {
                 a_batch_that_has_ended_decides_at_once
                 a_job_may_wait_for_jobs_and_batches
                 cancelling_a_batch_cancels_what_has_not_ended
+                no_job_of_a_cancelled_batch_is_claimed
+                what_is_done_to_a_job_of_a_cancelled_batch_comes_after_that
+                somebody_else_finishes_the_cancelling_of_a_batch
                 a_batch_goes_with_the_last_of_its_jobs
                 what_is_cancelled_at_once_counts_in_its_batch
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use queuectl_core::store::{BatchInfo, Enqueued, Remark};
+use queuectl_core::store::{BatchCancelled, BatchInfo, Cancelled, Enqueued, Remark};
 use queuectl_core::{AfterBatch, JobId, JobKey, Name, Needs, NewJob, State, StoreError};
 
 use super::data::{Batch, Data, Now, Parent};
@@ -84,14 +84,15 @@ impl Data {
         name: &Name,
         remark: &Remark<'_>,
         now: &Now,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<BatchCancelled, StoreError> {
         if !self.batches.contains_key(name) {
             return Err(StoreError::NoBatch(name.clone()));
         }
         let left = self.members(name).filter(|job| !job.state.is_terminal());
         let ids: Vec<JobId> = left.map(|job| job.id.clone()).collect();
-        self.cancel(&ids, remark, now)?;
-        Ok(ids.len() as u64)
+        let done = self.cancel(&ids, remark, now)?;
+        let asked = done.iter().filter(|one| **one == Cancelled::Requested).count() as u64;
+        Ok(BatchCancelled { cancelled: done.len() as u64 - asked, asked, next: None })
     }
 
     fn members(&self, name: &Name) -> impl Iterator<Item = &queuectl_core::Job> {

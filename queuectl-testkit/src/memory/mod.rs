@@ -30,9 +30,9 @@ use std::time::Duration;
 
 use queuectl_core::schedule::{ScheduleInfo, TickRecord};
 use queuectl_core::store::{
-    BatchInfo, Cancelled, ClaimRequest, Enqueued, Exchanged, FailureGroup, JobQuery, LaneCounts,
-    Orders, Progress, QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept,
-    Ticked, Waker, Watch, WorkerInfo,
+    BatchCancelled, BatchInfo, Cancelled, Cancelling, ClaimRequest, Enqueued, Exchanged,
+    FailureGroup, JobQuery, LaneCounts, Orders, Progress, QueueInfo, Registration, Remark, Rescued,
+    Settlement, StopMode, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
     Attempt, Clock, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
@@ -224,8 +224,21 @@ impl Store for MemoryStore {
         self.write(|data, now| data.close_batch(batch, then, now))
     }
 
-    fn cancel_batch(&self, batch: &Name, remark: &Remark<'_>) -> Result<u64, StoreError> {
+    fn cancel_batch(
+        &self,
+        batch: &Name,
+        remark: &Remark<'_>,
+    ) -> Result<BatchCancelled, StoreError> {
         self.write(|data, now| data.cancel_batch(batch, remark, now))
+    }
+
+    // Here nothing is left for later.
+    fn keep_cancelling(&self, _: &Cancelling) -> Result<BatchCancelled, StoreError> {
+        Ok(BatchCancelled::default())
+    }
+
+    fn go_on(&self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError> {

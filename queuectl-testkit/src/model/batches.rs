@@ -120,8 +120,10 @@ impl World {
         let left = self.jobs.iter().filter(|(_, job)| job.batch == Some(name));
         let left: Vec<u32> =
             left.filter(|(_, job)| !job.state.is_terminal()).map(|(job, _)| *job).collect();
+        let runs = |job: &&u32| self.jobs[*job].state == State::Processing;
+        let asked = left.iter().filter(runs).count();
         self.cancel(&left, reason);
-        Answer::CancelledOf(left.len() as u64)
+        Answer::CancelledOf((left.len() - asked) as u64, asked as u64)
     }
 
     /// A job that was deleted counts as it ended.

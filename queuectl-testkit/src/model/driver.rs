@@ -92,7 +92,9 @@ impl Driver {
                 let words = format!("reason {reason}");
                 let remark = Remark { text: &words, by: asker(*reason) };
                 let batch = text(BATCHES[*batch]);
-                return Ok(Answer::CancelledOf(self.store(*who).cancel_batch(&batch, &remark)?));
+                let store = self.store(*who);
+                let done = store.cancel_batch(&batch, &remark)?.finish(store)?;
+                return Ok(Answer::CancelledOf(done.cancelled, done.asked));
             }
             Step::Register(who, worker, lease) => {
                 let request = Registration { workers: 1, lease: *lease, log: None };

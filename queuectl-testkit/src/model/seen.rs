@@ -28,7 +28,7 @@ pub(super) enum Answer {
     Rescued(Vec<SeenRescue>),
     Cancelled(Vec<Cancelled>),
     /// How many jobs of a batch.
-    CancelledOf(u64),
+    CancelledOf(u64, u64),
     Pruned(u64),
     /// To how many dead jobs something was done, and how many were passed over.
     Swept(u32, u32),

@@ -4,6 +4,7 @@
 //! They may number jobs and workers differently, so what the one says is put into the numbers of
 //! the other before it is compared.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub(super) struct Mirror {
     ids: HashMap<JobKey, JobId>,
     workers: HashMap<WorkerKey, WorkerKey>,
     workers_back: HashMap<WorkerKey, WorkerKey>,
+    steps: Cell<u64>,
 }
 
 type Answer<T> = Result<T, StoreError>;
@@ -55,6 +57,7 @@ impl Mirror {
             ids: HashMap::new(),
             workers: HashMap::new(),
             workers_back: HashMap::new(),
+            steps: Cell::default(),
         }
     }
 
@@ -82,12 +85,34 @@ impl Mirror {
         Ok(self.added(added))
     }
 
+    /// All of it: how much one call does is the store's own affair.
     pub(super) fn cancel_batch(&self, by: &Handle, batch: &Name, why: &str) -> Answer<u64> {
-        let both = both(
-            by.real.cancel_batch(batch, &why.into()),
-            by.model.cancel_batch(batch, &why.into()),
-        )?;
-        Ok(both.map(|(real, model)| same("cancelled of a batch", real, model)).unwrap_or_default())
+        let all = |store: &dyn Store, others: &dyn Fn()| {
+            let begun = store.cancel_batch(batch, &why.into())?;
+            others();
+            let done = begun.finish(store)?;
+            Ok((done.cancelled, done.asked))
+        };
+        // Somebody else may do a part of it, or all.
+        let others = || {
+            self.go_on();
+        };
+        let both = both(all(by.real.as_ref(), &others), all(&by.model, &|| {}))?;
+        let (cancelled, _) =
+            both.map(|(real, model)| same("cancelled of a batch", real, model)).unwrap_or_default();
+        Ok(cancelled)
+    }
+
+    /// Lets the store do a step of what its calls have left; says whether there is more.
+    fn go_on(&self) -> bool {
+        let more = expect(self.looking.real.go_on());
+        self.steps.set(self.steps.get() + u64::from(more));
+        more
+    }
+
+    /// How many of these steps there were, but for the last ones.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.get()
     }
 
     fn added(&mut self, added: Option<(Vec<Enqueued>, Vec<Enqueued>)>) -> Vec<Enqueued> {

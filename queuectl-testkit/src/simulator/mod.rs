@@ -36,6 +36,7 @@ mod witness;
 mod world;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -49,8 +50,9 @@ use crate::MemoryStore;
 /// process.
 pub type Open = Box<dyn Fn() -> Arc<dyn Store>>;
 
-/// Makes a fresh store that reads the given clock.
-pub type Backend<'a> = &'a dyn Fn(&Arc<ManualClock>) -> Open;
+/// Makes a fresh store that reads the given clock. Of what a call can leave for later, one transaction does
+/// at most so much, if that can be said to it.
+pub type Backend<'a> = &'a dyn Fn(&Arc<ManualClock>, NonZeroUsize) -> Open;
 
 /// Which run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl fmt::Display for Failure {
 }
 
 /// The store in memory, held against itself: what is proved of it is the worker.
-pub fn in_memory(clock: &Arc<ManualClock>) -> Open {
+pub fn in_memory(clock: &Arc<ManualClock>, _: NonZeroUsize) -> Open {
     let store = MemoryStore::new(Arc::clone(clock) as _);
     Box::new(move || Arc::new(store.another_handle()))
 }

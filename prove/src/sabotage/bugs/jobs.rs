@@ -372,6 +372,42 @@ pub(super) fn enqueue_looking(
         ],
     },
     Bug {
+        name: "cancelled-batch-claimed",
+        breaks: "no job of a batch is claimed after its cancelling has begun",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/cancelling.rs",
+                "    Ok(of(tx, job)?.is_some())",
+                "    Ok(of(tx, job)?.is_some_and(|one| one.first > one.last))",
+            ),
+        ],
+    },
+    Bug {
+        name: "cancelled-batch-takes-back-a-retry",
+        breaks: "what is retried after a batch was cancelled runs",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/dependents.rs",
+                "AND child > 0 AND lost = 1",
+                "AND lost = 1",
+            ),
+        ],
+    },
+    Bug {
+        name: "cancelled-batch-left-behind",
+        breaks: "the cancelling of a batch is finished, whoever dies",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/unfinished.rs",
+                "    if before.cancelling {",
+                "    if before.cancelling && false {",
+            ),
+        ],
+    },
+    Bug {
         name: "operator-cancels-one-at-a-time",
         breaks: "a parent and its child can be cancelled in one call",
         suites: &[&CONFORMANCE],

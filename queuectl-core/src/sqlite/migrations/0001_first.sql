@@ -217,7 +217,8 @@ CREATE TABLE queuectl_dependency (
     needs INTEGER NOT NULL,
     otherwise INTEGER NOT NULL,
     -- parent has ended otherwise, and does not count as long as nobody retries it. Only where any one
-    -- is enough: where all are needed, the child does not wait on.
+    -- is enough: where all are needed, the child does not wait on. Where child is a batch: the newest
+    -- cancelling of it that has been applied to parent before its turn.
     lost INTEGER NOT NULL,
     PRIMARY KEY (parent, child)
 ) STRICT, WITHOUT ROWID;
@@ -225,9 +226,9 @@ CREATE INDEX queuectl_dependency_child ON queuectl_dependency (child);
 
 -- Jobs that are counted together. In queuectl_dependency a batch stands as -batch: as the child of each of
 -- its jobs, and as the parent of what waits for it. It has finished as long as it is closed and each of its
--- jobs has ended.
+-- jobs has ended. Numbers are never used twice.
 CREATE TABLE queuectl_batch (
-    batch INTEGER PRIMARY KEY,
+    batch INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     created_at INTEGER NOT NULL,
     closed_at INTEGER,
@@ -236,8 +237,23 @@ CREATE TABLE queuectl_batch (
     completed INTEGER NOT NULL DEFAULT 0,
     dead INTEGER NOT NULL DEFAULT 0,
     cancelled INTEGER NOT NULL DEFAULT 0,
+    -- How many of its jobs were cancelled because it was, and how many that ran were asked to stop.
+    stopped INTEGER NOT NULL DEFAULT 0,
+    asked INTEGER NOT NULL DEFAULT 0,
     CHECK (completed >= 0 AND dead >= 0 AND cancelled >= 0
            AND completed + dead + cancelled <= total)
+) STRICT;
+
+-- Batches that are being cancelled: the jobs from first to last that are in the batch are cancelled, whether
+-- or not that has been done. What of them is in queuectl_dependency with lost >= cancelling has been seen to
+-- before its turn.
+CREATE TABLE queuectl_cancelling (
+    cancelling INTEGER PRIMARY KEY AUTOINCREMENT,
+    batch INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    by TEXT,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
 ) STRICT;
 
 -- Attempts that have more to say than that they succeeded.
