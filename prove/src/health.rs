@@ -111,7 +111,8 @@ const WRONG: [(&str, &str); 19] = [
     (
         "a dependency leads to a job that is not there",
         "SELECT 1 FROM queuectl_dependency
-         WHERE parent NOT IN (SELECT key FROM queuectl_job UNION SELECT -batch FROM queuectl_batch)
+         WHERE parent NOT IN (SELECT key FROM queuectl_job UNION SELECT -batch FROM queuectl_batch
+                              UNION SELECT parent FROM queuectl_untold WHERE state IS NULL)
             OR child NOT IN (SELECT key FROM queuectl_job UNION SELECT -batch FROM queuectl_batch)",
     ),
     (

@@ -66,6 +66,8 @@ const USUAL: &[(&str, u64)] = &[
     ("the wall clock set by years", 1_200),
     ("ticks missed", 930),
 ];
+/// The same for what a store in memory does at once.
+const USUAL_IN_FILES: &[(&str, u64)] = &[("a step of what was left", 1_000)];
 /// One that has seen less than this part of it is blind. Of 25 runs of 40 worlds each, the poorest in
 /// anything had 0.29 of what is usual; of 5 runs of 200, it was 0.82.
 const ENOUGH: u64 = 3;
@@ -161,15 +163,18 @@ pub(crate) fn run(options: &Options) -> Score {
     }
     let is_judged = seeds >= JUDGED_FROM && options.steps >= STEPS;
     if is_judged && score.violations.is_empty() {
-        score.violations = blind(&tally);
+        score.violations = blind(&tally, USUAL);
+        if options.store == Kind::Sqlite {
+            score.violations.extend(blind(&tally, USUAL_IN_FILES));
+        }
     }
     score
 }
 
 /// What came about so rarely that what was not found may well be there.
-fn blind(tally: &Tally) -> Vec<String> {
+fn blind(tally: &Tally, usual: &[(&str, u64)]) -> Vec<String> {
     let steps = tally.of("steps");
-    let seen = USUAL.iter().map(|&(what, usual)| (what, tally.of(what), usual * steps / 1_000_000));
+    let seen = usual.iter().map(|&(what, usual)| (what, tally.of(what), usual * steps / 1_000_000));
     let rare = seen.filter(|(_, times, usual)| times * ENOUGH < *usual);
     rare.map(|(what, times, usual)| {
         format!("blind: {what}: {} times, where {} are usual", count(times), count(usual))
@@ -215,7 +220,7 @@ mod tests {
         let world = world.map_err(|failure| failure.broken).unwrap();
         let mut tally = Tally::default();
         (0..100).for_each(|_| tally.merge(&world));
-        let blind = blind(&tally);
+        let blind = blind(&tally, USUAL);
         for (what, _) in USUAL {
             let is_told = blind.iter().any(|told| told.contains(what));
             assert!(is_told || world.of(what) > 0, "{what}");

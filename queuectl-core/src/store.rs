@@ -66,7 +66,10 @@ use crate::state::{RefusedTransition, State};
 /// retried, and is deleted with the last of them when it has ended.
 ///
 /// Dependents are told in the call in which a job ends, whichever call that is; so are those of a job
-/// that is cancelled thereby. What that costs grows with their number, and with nothing else.
+/// that is cancelled thereby. What that costs grows with their number, so one call tells a bounded number
+/// of them, and the others are told by the next calls that claim or [`go on`](Store::go_on). Until then they are
+/// blocked. They hear of each end of a parent in its turn, also if that is retried or deleted meanwhile; who
+/// begins to wait after the end sees how the parent stands. The batch of a job counts it at once.
 ///
 /// # Reading
 ///
@@ -230,10 +233,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// else has finished it, nothing is left to do.
     fn keep_cancelling(&self, cancelling: &Cancelling) -> Result<BatchCancelled, StoreError>;
 
-    /// Goes on with what earlier calls have left to be done, because each is short: the rest of a batch that
-    /// was [cancelled](Store::cancel_batch). Says whether more is left. Short as well. Nobody has to call this:
-    /// every [`exchange`](Store::exchange) that claims and every [`expire`](Store::expire) do the same. It is for
-    /// those who want to see it done where nobody works.
+    /// Goes on with what earlier calls have left to be done, because each is short:
+    /// [dependents](Store#dependencies) that are to be told, and the rest of a batch that was
+    /// [cancelled](Store::cancel_batch). Says whether there was any; short as well, so that there may be more.
+    /// Nobody has to call this: every [`exchange`](Store::exchange) that claims and every
+    /// [`expire`](Store::expire) do the same. It is for those who want to see it done where nobody works.
     fn go_on(&self) -> Result<bool, StoreError>;
 
     /// How far a batch has come, or `None`. Kept, not counted: the cost does not grow with the batch.

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-/// Tables with a row for each queue, kind, worker, schedule, setting, way to fail, or batch that is being
-/// cancelled, not for each job.
-const SMALL: [&str; 12] = [
+/// Tables with a row for each queue, kind, worker, schedule, setting, way to fail, or what a call has
+/// left for later, not for each job.
+const SMALL: [&str; 13] = [
     "queuectl_cancelling",
     "queuectl_count",
     "queuectl_failure",
@@ -24,6 +24,7 @@ const SMALL: [&str; 12] = [
     "queuectl_schedule",
     "queuectl_setting",
     "queuectl_start",
+    "queuectl_untold",
     "queuectl_worker",
 ];
 

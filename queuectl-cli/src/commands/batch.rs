@@ -6,7 +6,7 @@ use queuectl_core::store::{BatchInfo, Remark, Store, StoreError};
 use queuectl_core::{State, Timestamp};
 use serde::Serialize;
 
-use super::{count, name, who};
+use super::{count, go_on, name, who};
 use crate::args::Batch;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -85,6 +85,7 @@ pub(crate) fn run(session: &Session, args: &Batch) -> Result<Exit, CliError> {
             // Here an unknown name is a mistake in typing.
             store.batch(&batch)?.ok_or_else(|| StoreError::NoBatch(batch.clone()))?;
             store.close_batch(&batch, &[])?;
+            go_on(&store)?;
             let closed = store.batch(&batch)?;
             if session.ui.json {
                 return print(session, closed.as_slice());
@@ -98,6 +99,7 @@ pub(crate) fn run(session: &Session, args: &Batch) -> Result<Exit, CliError> {
             let by = by.clone().unwrap_or_else(who);
             let remark = Remark { text: reason, by: Some(&by) };
             let done = store.cancel_batch(&batch, &remark)?.finish(&store)?;
+            go_on(&store)?;
             let cancelled = done.cancelled + done.asked;
             if session.ui.json {
                 let found = store.batch(&batch)?;

@@ -4,6 +4,7 @@ use queuectl_core::JobId;
 use queuectl_core::store::{Cancelled, Remark, Store};
 use serde::Serialize;
 
+use super::go_on;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::json::SchemaVersion;
@@ -25,6 +26,7 @@ struct Stopped {
 pub(crate) fn run(session: &Session, ids: &[JobId], remark: &Remark<'_>) -> Result<Exit, CliError> {
     let store = session.store_path()?.open()?;
     let outcomes = store.cancel(ids, remark)?;
+    go_on(&store)?;
     if session.ui.json {
         let jobs = ids.iter().zip(&outcomes);
         session.ui.document(&Document {

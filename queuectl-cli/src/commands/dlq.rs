@@ -7,7 +7,7 @@ use queuectl_core::store::{FailureGroup, JobQuery, Remark, Store, Sweep, Swept};
 use queuectl_core::{Cause, Failure, Fingerprint, Job, JobId, Json, Report, State, Timestamp};
 use serde::Serialize;
 
-use super::{count, job_id, job_ids, list, retry, show};
+use super::{count, go_on, job_id, job_ids, list, retry, show};
 use crate::args::{Dlq, DlqList, DlqPurge, DlqRetry, ListColumn};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -250,6 +250,7 @@ fn purge(session: &Session, args: &DlqPurge) -> Result<Exit, CliError> {
         }
         ids.len() as u64
     };
+    go_on(&store)?;
     if !session.ui.json {
         session.ui.line(format_args!("deleted {}", count(deleted, "job")))?;
     }

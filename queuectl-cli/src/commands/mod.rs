@@ -18,7 +18,7 @@ mod stream;
 mod wait;
 mod worker;
 
-use queuectl_core::store::Remark;
+use queuectl_core::store::{Remark, Store};
 use queuectl_core::{JobId, Name};
 
 use crate::args::{Command, Worker};
@@ -56,6 +56,12 @@ pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Batch(args) => batch::run(session, &args),
         Command::Config(args) => config::run(session, &args),
     }
+}
+
+/// Does all that calls have left for those who claim: where nobody works, it should be seen all the same.
+fn go_on(store: &dyn Store) -> Result<(), CliError> {
+    while store.go_on()? {}
+    Ok(())
 }
 
 /// A job's id. What cannot be one is a mistake in typing, not a job that is missing.

@@ -239,6 +239,20 @@ fn a_batch_is_followed_by_what_waits_for_it() {
     assert!(place.ok(&["batch", "show", "book"]).contains("completed: 2 of 2 completed"));
 }
 
+/// More jobs than one transaction frees, and nobody works.
+#[test]
+fn all_that_waits_for_a_job_is_freed_by_its_end() {
+    let place = Place::new();
+    place.ok(&["enqueue", "parent", "true"]);
+    let child = r#"{"command":"true","after":{"job":"parent","on":"failure"}}"#;
+    let children = format!("{child}\n").repeat(1_500);
+    assert_eq!(place.feed(&["enqueue", "-"], &children).code, 0);
+    assert_eq!(place.json(&["status"])["jobs"]["blocked"], 1_500);
+    place.ok(&["cancel", "parent"]);
+    let jobs = &place.json(&["status"])["jobs"];
+    assert_eq!((&jobs["pending"], &jobs["blocked"]), (&1_500.into(), &0.into()));
+}
+
 #[test]
 fn a_batch_is_cancelled() {
     let place = Place::new();

@@ -40,6 +40,7 @@ mod ticket;
 mod transaction;
 mod unfinished;
 mod unique;
+mod untold;
 mod waiting;
 mod watch;
 
@@ -359,7 +360,11 @@ impl Store for SqliteStore {
 
     fn go_on(&self) -> Result<bool, StoreError> {
         // A look first: mostly nothing is left.
-        Ok(self.read(unfinished::is_any)? && self.combiner.borrowed(unfinished::go_on)?)
+        let any = self.read(unfinished::is_any)?;
+        if any {
+            self.combiner.borrowed(unfinished::go_on)?;
+        }
+        Ok(any)
     }
 
     fn batch(&self, name: &Name) -> Result<Option<BatchInfo>, StoreError> {

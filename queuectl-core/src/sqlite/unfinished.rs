@@ -8,22 +8,30 @@ use rusqlite::Connection;
 
 use super::cancelling;
 use super::transaction::Tx;
+use super::untold;
 use crate::store::StoreError;
 
 /// Which sorts of it there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Unfinished {
+    /// Dependents have not been told of ends.
+    pub(super) untold: bool,
     /// Batches are being cancelled.
     pub(super) cancelling: bool,
 }
 
 impl Unfinished {
-    const NONE: Unfinished = Unfinished { cancelling: false };
+    const NONE: Unfinished = Unfinished { untold: false, cancelling: false };
 }
 
 pub(super) fn read(connection: &Connection) -> Result<Unfinished, StoreError> {
-    let mut any = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM queuectl_cancelling)")?;
-    Ok(any.query_row([], |row| Ok(Unfinished { cancelling: row.get(0)? }))?)
+    let mut any = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM queuectl_untold),
+                EXISTS (SELECT 1 FROM queuectl_cancelling)",
+    )?;
+    let any =
+        any.query_row([], |row| Ok(Unfinished { untold: row.get(0)?, cancelling: row.get(1)? }))?;
+    Ok(any)
 }
 
 /// Whether there is any; a read.
@@ -38,17 +46,19 @@ pub(super) fn changed(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.reload_catalogue()
 }
 
-/// Does as much of it as this transaction still may; says whether there is more.
-pub(super) fn go_on(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
-    let before = tx.catalogue.unfinished();
-    if before.cancelling {
+/// Does as much of it as this transaction still may.
+pub(super) fn go_on(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    // To tell of ends comes first: nobody has to wait for it until a whole batch is cancelled.
+    if tx.catalogue.unfinished().untold {
+        untold::go_on(tx)?;
+    }
+    if tx.catalogue.unfinished().cancelling {
         cancelling::go_on(tx)?;
     }
-    let now = read(tx.connection())?;
-    if now != tx.catalogue.unfinished() {
-        changed(tx)?;
+    match read(tx.connection())? == tx.catalogue.unfinished() {
+        true => Ok(()),
+        false => changed(tx),
     }
-    Ok(now != Unfinished::NONE)
 }
 
 /// The same beside a claim; says whether there was any, so that another claim may find more.

@@ -53,7 +53,7 @@ impl Waiting {
             (Needs::Any, Some(_)) if otherwise == Otherwise::Run => Ok(Waiting::default()),
             (Needs::All, Some(_)) if otherwise == Otherwise::Run => Ok(waiting),
             (_, Some((parent, state))) => {
-                let in_vain = Some(dependents::reason(tx, parent, &End::In(state))?);
+                let in_vain = Some(dependents::reason(tx, parent, End::In(state), None)?);
                 Ok(Waiting { in_vain, ..Waiting::default() })
             }
             (_, None) => Ok(waiting),

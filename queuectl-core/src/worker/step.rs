@@ -475,7 +475,9 @@ impl Steps {
                 self.pace.more();
             }
             self.next_due = exchanged.next_due.map(|due| now + due);
-            self.count = self.plan.drain && exchanged.claimed.is_empty();
+            // If more may be found at once, nobody can say yet how many are left.
+            let more = exchanged.next_due.is_some_and(|due| due.is_zero());
+            self.count = self.plan.drain && exchanged.claimed.is_empty() && !more;
         }
         for job in exchanged.claimed {
             let job = Arc::new(job);

@@ -141,6 +141,10 @@ macro_rules! conformance_cases {
                 a_parent_that_has_completed_does_not_block
                 a_parent_in_any_other_state_blocks
                 parents_may_stand_earlier_in_the_batch
+                many_children_are_freed_by_those_who_claim
+                many_children_are_freed_after_a_crash
+                a_long_chain_is_cancelled_to_its_end
+                each_end_of_a_parent_is_heard_in_its_turn
                 a_parent_that_is_not_there_undoes_the_batch
                 a_job_cannot_wait_for_itself
                 a_parent_named_twice_counts_once

@@ -1,7 +1,9 @@
 //! Jobs that wait for other jobs.
 
+use std::collections::BTreeSet;
+
 use queuectl_core::store::Verdict;
-use queuectl_core::{After, NewJob, State, StoreError};
+use queuectl_core::{After, Needs, NewJob, Otherwise, State, StoreError};
 
 use super::trial::{Trial, all_jobs, id, job, named, secs, settlement};
 
@@ -246,6 +248,108 @@ pub fn the_delay_of_a_waiting_job_counts_from_its_enqueueing(t: &mut Trial) {
     assert_eq!(t.claim_ids(worker, 9), ["moment"]);
     t.advance(secs(10));
     assert_eq!(t.claim_ids(worker, 9), ["later"]);
+}
+
+/// More dependents than one call tells, however many that are.
+const MANY: usize = 1_200;
+
+/// Adds many jobs, made from what their names begin with and a number.
+fn many(t: &Trial, first: &str, job: impl Fn(NewJob) -> NewJob) {
+    let job = |number| job(named(&format!("{first}-{number}")));
+    t.add_all(&(0..MANY).map(job).collect::<Vec<_>>());
+}
+
+/// The states of all of these, if they are in one.
+#[track_caller]
+fn all_are(t: &Trial, first: &str, expected: State) {
+    for number in [0, 1, MANY / 2, MANY - 2, MANY - 1] {
+        let job = id(&format!("{first}-{number}"));
+        assert_eq!(t.state(&job), expected, "{job}");
+    }
+    let jobs = all_jobs(t.store().as_ref());
+    let these = jobs.iter().filter(|job| job.id.to_string().starts_with(first));
+    assert_eq!(these.filter(|job| job.state == expected).count(), MANY);
+}
+
+fn go_on(t: &Trial) {
+    assert!((0..1_000).any(|_| !t.store().go_on().unwrap()), "it comes to an end");
+}
+
+/// A claim that finds nothing, because it has not been told to all of them, says that there is more.
+pub fn many_children_are_freed_by_those_who_claim(t: &mut Trial) {
+    t.enqueue(named("parent"));
+    many(t, "child", |child| child.after(id("parent")));
+    let worker = t.worker();
+    t.complete(&t.claim_one(worker));
+    let mut claimed = BTreeSet::new();
+    loop {
+        let done = t.exchange(&[], &[(worker, 400)]);
+        if done.claimed.is_empty() && done.next_due != Some(secs(0)) {
+            break;
+        }
+        claimed.extend(done.claimed.iter().map(|job| job.id.to_string()));
+    }
+    assert_eq!(claimed.len(), MANY);
+    assert!(!t.store().go_on().unwrap(), "nothing is left");
+}
+
+/// Nobody forgets those that have not been told: not if everyone dies.
+pub fn many_children_are_freed_after_a_crash(t: &mut Trial) {
+    t.enqueue(named("parent"));
+    many(t, "child", |child| child.after_failure(id("parent")));
+    t.cancel(&id("parent"));
+    t.reopen();
+    for _ in 0..1_000 {
+        t.store().expire().unwrap();
+    }
+    all_are(t, "child", State::Pending);
+}
+
+/// Each of them ends the next: what is cancelled on the way is bounded as well.
+pub fn a_long_chain_is_cancelled_to_its_end(t: &mut Trial) {
+    t.enqueue(named("parent"));
+    let link = |number: usize| match number {
+        0 => named("link-0").after(id("parent")).otherwise(Otherwise::Cancel),
+        _ => {
+            let before = format!("link-{}", number - 1);
+            named(&format!("link-{number}")).after(id(&before)).otherwise(Otherwise::Cancel)
+        }
+    };
+    t.add_all(&(0..MANY).map(link).collect::<Vec<_>>());
+    t.cancel(&id("parent"));
+    go_on(t);
+    all_are(t, "link", State::Cancelled);
+    let reason = t.job(&id("link-1199")).cancel_reason.unwrap();
+    assert!(reason.contains("link-1198"), "{reason:?} names its parent");
+}
+
+/// What waits for a failure has got it, although the job was retried and deleted before all had heard.
+pub fn each_end_of_a_parent_is_heard_in_its_turn(t: &mut Trial) {
+    t.enqueue(named("parent"));
+    many(t, "success", |child| child.after(id("parent")));
+    many(t, "failure", |child| child.after_failure(id("parent")));
+    let any = |child: NewJob| {
+        child.after(id("parent")).after(id("open")).needs(Needs::Any).otherwise(Otherwise::Cancel)
+    };
+    t.enqueue(named("open").run_at(t.now() + secs(99)));
+    many(t, "any", any);
+    t.cancel(&id("parent"));
+    t.retry(&id("parent"));
+    t.enqueue(named("late").after_failure(id("parent")));
+    go_on(t);
+    all_are(t, "failure", State::Pending);
+    all_are(t, "success", State::Blocked);
+    assert_eq!(t.state(&id("late")), State::Blocked, "it is to run again");
+    assert_eq!(waits_for(t, "any-1199").len(), 2, "it counts again");
+    t.cancel(&id("parent"));
+    t.purge(&id("parent"));
+    go_on(t);
+    assert_eq!(t.state(&id("late")), State::Pending);
+    all_are(t, "success", State::Cancelled);
+    let reason = t.job(&id("success-1199")).cancel_reason.unwrap();
+    assert!(reason.contains("job parent") && reason.contains("deleted"), "{reason:?}");
+    all_are(t, "any", State::Blocked);
+    assert_eq!(waits_for(t, "any-1199"), ["open"]);
 }
 
 /// What waits for a job that is deleted without having completed would wait for ever.

@@ -138,7 +138,7 @@ impl Data {
         let children: Vec<JobKey> = self.jobs.keys().copied().collect();
         for child in children {
             if self.jobs[&child].batches.contains_key(name) {
-                self.look_at_parents(child, None, now)?;
+                self.look_at_parents(child, now)?;
             }
         }
         Ok(())

@@ -5,14 +5,20 @@ use queuectl_core::{Event, JobId, JobKey, Needs, Otherwise, Outlook, State, Stor
 use super::data::{Data, Now, Parent};
 
 impl Data {
-    /// Looks at what waits for a job that may have ended.
+    /// Looks at what waits for a job that may have ended. What ends thereby stands in a list: a chain may be
+    /// longer than the stack is deep.
     pub(super) fn tell_dependents(&mut self, parent: JobKey, now: &Now) -> Result<(), StoreError> {
-        if self.jobs[&parent].job.state.is_terminal() {
-            let waiting = |data: &Data, child: &JobKey| data.jobs[child].waits_for(parent);
+        let mut ended = vec![parent];
+        while let Some(parent) = ended.pop() {
+            if !self.jobs[&parent].job.state.is_terminal() {
+                continue;
+            }
             let children: Vec<_> = self.jobs.keys().copied().collect();
             for child in children {
-                if waiting(self, &child) {
-                    self.look_at_parents(child, Some(parent), now)?;
+                if self.jobs[&child].waits_for(parent)
+                    && self.is_ended_by_parents(child, Some(parent), now)?
+                {
+                    ended.push(child);
                 }
             }
             if let Some(batch) = self.jobs[&parent].job.batch.clone() {
@@ -22,17 +28,25 @@ impl Data {
         Ok(())
     }
 
+    /// Frees or cancels a blocked job, if its parents have decided that.
+    pub(super) fn look_at_parents(&mut self, child: JobKey, now: &Now) -> Result<(), StoreError> {
+        match self.is_ended_by_parents(child, None, now)? {
+            true => self.tell_dependents(child, now),
+            false => Ok(()),
+        }
+    }
+
     /// Frees or cancels a blocked job, if its parents have decided that; the last of them, if it is
-    /// known which has ended last.
-    pub(super) fn look_at_parents(
+    /// known which has ended last. Says whether it was cancelled, so that its own dependents are to be told.
+    fn is_ended_by_parents(
         &mut self,
         child: JobKey,
         last: Option<JobKey>,
         now: &Now,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let record = &self.jobs[&child];
         if record.job.state != State::Blocked {
-            return Ok(());
+            return Ok(false);
         }
         let (needs, otherwise) = (record.job.needs, record.job.otherwise);
         let record = record.clone();
@@ -68,7 +82,7 @@ impl Data {
             Needs::Any => all_lost,
         };
         let Some(record) = self.jobs.get_mut(&child) else {
-            return Ok(());
+            return Ok(false);
         };
         (record.parents, record.batches) = (parents, batches);
         if free {
@@ -76,9 +90,8 @@ impl Data {
             record.note_due(now);
         } else if ends {
             record.cancel(&in_vain.unwrap_or_default().as_str().into(), now)?;
-            self.tell_dependents(child, now)?;
         }
-        Ok(())
+        Ok(ends && !free)
     }
 
     /// What waits for a job that is gone waits for the others, if any one of them is enough.

@@ -74,7 +74,7 @@ impl Data {
         }
         self.jobs.insert(key, record);
         self.last_key = self.last_key.max(key.0);
-        self.look_at_parents(key, None, now)?;
+        self.look_at_parents(key, now)?;
         if let Some(batch) = &new.batch
             && !self.may_join(batch, key)
         {

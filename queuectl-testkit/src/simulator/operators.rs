@@ -169,7 +169,11 @@ impl Operators {
             0..5 => self.schedule(env),
             5..51 => {
                 let count = if dice.once_in(6) { 1 + dice.roll(12) } else { 1 };
-                Request::Enqueue((0..count).map(|_| self.new_job(env)).collect())
+                let mut jobs: Vec<_> = (0..count).map(|_| self.new_job(env)).collect();
+                if count > 1 && env.dice.once_in(2) {
+                    self.wait_for_one(&mut jobs, env);
+                }
+                Request::Enqueue(jobs)
             }
             51..54 => {
                 let batch = self.some_batch(env);
@@ -221,6 +225,15 @@ impl Operators {
                 Request::Set(setting, dice.pick(&values))
             }
             _ => Request::Prune,
+        }
+    }
+
+    /// All of them wait for one job: more than are told at once.
+    fn wait_for_one(&self, jobs: &mut [NewJob], env: &mut Env) {
+        let parent = self.ids.len().checked_sub(jobs.len() + 1).map(|last| self.ids[last].clone());
+        for job in jobs.iter_mut().filter(|job| job.after.is_empty()) {
+            job.after.extend(parent.clone().map(|job| After { job, on: Condition::End }));
+            env.dependent.extend(job.id.clone());
         }
     }
 

@@ -69,8 +69,12 @@ pub(super) fn kind(text: &str) -> Name {
 }
 
 /// In every other run little is done at once, so that much is left for later.
+fn in_steps(seed: Seed) -> bool {
+    seed.seed % 2 == 1
+}
+
 fn step(seed: Seed) -> NonZeroUsize {
-    if seed.seed % 2 == 1 { NonZeroUsize::MIN } else { SqliteOptions::default().step }
+    if in_steps(seed) { NonZeroUsize::MIN } else { SqliteOptions::default().step }
 }
 
 /// One run.
@@ -89,7 +93,7 @@ impl World {
         let env = Env {
             faults: Faults::new(&mut dice),
             dice,
-            mirror: Mirror::new(backend(&clock, step(seed)), &clock),
+            mirror: Mirror::new(backend(&clock, step(seed)), &clock, in_steps(seed)),
             witness: Witness::default(),
             ticks: Ticks::default(),
             tally: Tally::default(),
@@ -131,6 +135,7 @@ impl World {
                 _ => self.something_happens(),
             }
             self.spread_the_word();
+            self.env.mirror.rest();
             if step % COMPARE_EVERY == 0 {
                 self.env.mirror.compare();
             }
@@ -288,6 +293,7 @@ impl World {
         self.begin_process(true);
         for step in 0..STEPS {
             self.somebody_acts();
+            self.env.mirror.rest();
             self.env.changed = false;
             self.env.tally.count("steps at rest");
             let over = || self.waiting().is_empty() && self.env.witness.forgotten().is_empty();

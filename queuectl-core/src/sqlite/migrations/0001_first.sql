@@ -244,6 +244,19 @@ CREATE TABLE queuectl_batch (
            AND completed + dead + cancelled <= total)
 ) STRICT;
 
+-- Ends of jobs and batches that have not been told to all that wait for them: those from first to last are
+-- still to hear of it. state is the one in which parent has ended, 0 if it is to run again, NULL if it was
+-- deleted; called is what it is called then. What is told of one parent is told in the order of the rows.
+CREATE TABLE queuectl_untold (
+    untold INTEGER PRIMARY KEY AUTOINCREMENT,
+    parent INTEGER NOT NULL,
+    state INTEGER,
+    called TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT;
+CREATE INDEX queuectl_untold_parent ON queuectl_untold (parent);
+
 -- Batches that are being cancelled: the jobs from first to last that are in the batch are cancelled, whether
 -- or not that has been done. What of them is in queuectl_dependency with lost >= cancelling has been seen to
 -- before its turn.
