@@ -48,7 +48,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -133,7 +132,7 @@ pub struct SqliteStore {
     /// The lost attempts of ended jobs whose leftovers this process was told to end.
     cleaning: Mutex<BTreeSet<Lease>>,
     /// Where the next prune goes on: among what has become too old, and among what is too many.
-    prune_from: [AtomicI64; 2],
+    prune_from: Mutex<(i64, retention::Place)>,
 }
 
 impl SqliteStore {
@@ -162,7 +161,7 @@ impl SqliteStore {
             },
             life: Mutex::new(None),
             cleaning: Mutex::default(),
-            prune_from: Default::default(),
+            prune_from: Mutex::default(),
         })
     }
 
@@ -405,15 +404,19 @@ impl Store for SqliteStore {
     }
 
     fn prune(&self) -> Result<u64, StoreError> {
-        let [old, surplus] = &self.prune_from;
-        let from = (old.load(Ordering::Relaxed), surplus.load(Ordering::Relaxed));
+        let mut from = self.prune_from.lock().unwrap_or_else(PoisonError::into_inner);
+        // A look first: nobody waits for it, and mostly nothing is too much.
+        let (found, mut next) = self.read(|connection| retention::look(connection, from.1))?;
+        if found.is_empty() {
+            *from = (0, next);
+            return Ok(0);
+        }
         let (by_age, by_count) = self.combiner.borrowed(|tx| {
             let by_age = command::prune(tx, from.0)?;
-            Ok((by_age, retention::surplus(tx, from.1)?))
+            Ok((by_age, retention::surplus(tx, &found, &mut next)?))
         })?;
-        old.store(by_age.1, Ordering::Relaxed);
-        surplus.store(by_count.1, Ordering::Relaxed);
-        Ok(by_age.0 + by_count.0)
+        *from = (by_age.1, next);
+        Ok(by_age.0 + by_count)
     }
 
     fn expire(&self) -> Result<u64, StoreError> {
