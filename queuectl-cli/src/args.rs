@@ -682,7 +682,7 @@ Examples:
         /// The batch
         name: String,
     },
-    /// Cancel the jobs of a batch that have not ended
+    /// Cancel the jobs of a batch that have not ended; one that runs is stopped by its worker
     #[command(after_help = "\
 Examples:
   queuectl batch cancel book --reason 'no paper'")]

@@ -21,6 +21,15 @@ struct Document {
 }
 
 #[derive(Serialize)]
+struct Cancelled {
+    schema_version: SchemaVersion,
+    batches: Vec<BatchView>,
+    cancelled: u64,
+    /// Those that ran: their workers have been told to stop them.
+    asked: u64,
+}
+
+#[derive(Serialize)]
 struct BatchView {
     name: String,
     /// `open`, `closed`, `completed` or `failed`.
@@ -100,12 +109,21 @@ pub(crate) fn run(session: &Session, args: &Batch) -> Result<Exit, CliError> {
             let remark = Remark { text: reason, by: Some(&by) };
             let done = store.cancel_batch(&batch, &remark)?.finish(&store)?;
             go_on(&store)?;
-            let cancelled = done.cancelled + done.asked;
             if session.ui.json {
                 let found = store.batch(&batch)?;
-                return print(session, found.as_slice());
+                session.ui.document(&Cancelled {
+                    schema_version: SchemaVersion,
+                    batches: found.iter().map(BatchView::from).collect(),
+                    cancelled: done.cancelled,
+                    asked: done.asked,
+                })?;
+                return Ok(Exit::DONE);
             }
-            session.ui.line(format_args!("cancelled {} of {batch}", jobs(cancelled)))?;
+            session.ui.line(format_args!("cancelled {} of {batch}", jobs(done.cancelled)))?;
+            if done.asked > 0 {
+                let asked = jobs(done.asked);
+                session.ui.line(format_args!("told the workers of {asked} to stop them"))?;
+            }
             Ok(Exit::DONE)
         }
     }

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Place, seconds, until};
+use crate::support::{Place, fields, seconds, until};
 
 #[test]
 fn a_job_succeeds() {
@@ -253,6 +253,25 @@ fn all_that_waits_for_a_job_is_freed_by_its_end() {
     assert_eq!((&jobs["pending"], &jobs["blocked"]), (&1_500.into(), &0.into()));
 }
 
+/// One that runs is not cancelled yet.
+#[test]
+fn cancelling_a_batch_tells_who_was_asked_to_stop() {
+    let place = Place::new();
+    for id in ["runs", "waits"] {
+        place.ok(&["enqueue", id, "sleep 100", "--batch", "book"]);
+    }
+    let mut worker = place.worker(&[]);
+    until("it runs", || place.state("runs") == "processing");
+    let said = place.ok(&["batch", "cancel", "book"]);
+    assert_eq!(said, "cancelled 1 job of book\ntold the workers of 1 job to stop them\n");
+    until("it is stopped", || place.state("runs") == "cancelled");
+    let done = place.json(&["batch", "cancel", "book"]);
+    assert_eq!((&done["cancelled"], &done["asked"]), (&0.into(), &0.into()));
+    assert_eq!(fields(&done), ["asked", "batches", "cancelled", "schema_version"]);
+    worker.signal(Signal::TERM);
+    worker.end();
+}
+
 #[test]
 fn a_batch_is_cancelled() {
     let place = Place::new();
@@ -261,6 +280,12 @@ fn a_batch_is_cancelled() {
     place.ok(&["cancel", "a"]);
     assert!(place.ok(&["batch", "cancel", "book"]).contains("cancelled 1 job of book"));
     assert_eq!(place.state("b"), "cancelled");
+    // Where nobody works, all of them are.
+    let member = r#"{"command":"true","batch":"long"}"#;
+    place.feed(&["enqueue", "-"], &format!("{member}\n").repeat(1_500));
+    let done = place.json(&["batch", "cancel", "long"]);
+    assert_eq!((&done["cancelled"], &done["asked"]), (&1_500.into(), &0.into()));
+    assert_eq!(done["batches"][0]["cancelled"], 1_500);
     for typed in
         [["batch", "show", "film"], ["batch", "close", "film"], ["batch", "cancel", "film"]]
     {
