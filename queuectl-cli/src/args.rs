@@ -562,7 +562,13 @@ Examples:
   queuectl dlq groups --limit 0       all of them")]
     Groups {
         /// At most so many, those with the most jobs first; 0 for all
-        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(
+            long,
+            short = 'n',
+            value_name = "N",
+            default_value_t = 20,
+            allow_negative_numbers = true
+        )]
         limit: usize,
     },
     /// Run dead jobs again now, with their attempts counted from zero
@@ -661,9 +667,15 @@ Examples:
   queuectl batch list --limit 5 --json")]
     #[command(visible_alias = "ls")]
     List {
-        /// How many at most
-        #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
-        limit: u32,
+        /// At most so many; 0 for all
+        #[arg(
+            long,
+            short = 'n',
+            value_name = "N",
+            default_value_t = 20,
+            allow_negative_numbers = true
+        )]
+        limit: usize,
     },
     /// Show how far a batch has come
     #[command(after_help = "\
@@ -1159,6 +1171,8 @@ mod tests {
             &["worker", "stop", "--timeout", "-5"],
             &["wait", "q1", "--timeout", "-5"],
             &["list", "--limit", "-5"],
+            &["batch", "list", "--limit", "-5"],
+            &["dlq", "groups", "--limit", "-5"],
             &["list", "--after", "-5"],
             &["logs", "q1", "--attempt", "-5"],
             &["dlq", "purge", "--older-than", "-5"],

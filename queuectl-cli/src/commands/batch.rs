@@ -6,7 +6,7 @@ use queuectl_core::store::{BatchInfo, Remark, Store, StoreError};
 use queuectl_core::{State, Timestamp};
 use serde::Serialize;
 
-use super::{count, go_on, name, who};
+use super::{at_most, count, go_on, name, who};
 use crate::args::Batch;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -18,6 +18,9 @@ use crate::session::Session;
 struct Document {
     schema_version: SchemaVersion,
     batches: Vec<BatchView>,
+    /// Of a list: whether there are more than the limit let through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -74,18 +77,25 @@ pub(crate) fn run(session: &Session, args: &Batch) -> Result<Exit, CliError> {
     let store = session.store_path()?.open()?;
     match args {
         Batch::List { limit } => {
-            let batches = store.batches(usize::try_from(*limit).unwrap_or(usize::MAX))?;
+            let limit = at_most(*limit);
+            let mut batches = store.batches(limit.saturating_add(1))?;
+            let more = batches.len() > limit;
+            batches.truncate(limit);
             if batches.is_empty() && !session.ui.json {
                 session.ui.note("no batch: queuectl enqueue --batch NAME 'echo hello'");
                 return Ok(Exit::DONE);
             }
-            print(session, &batches)
+            print(session, &batches, Some(more))?;
+            if more && !session.ui.json {
+                session.ui.note("there are more: --limit 0 shows all");
+            }
+            Ok(Exit::DONE)
         }
         Batch::Show { name: text } => {
             let batch = name("batch", text)?;
             let found = store.batch(&batch)?.ok_or(StoreError::NoBatch(batch))?;
             match session.ui.json {
-                true => print(session, &[found]),
+                true => print(session, &[found], None),
                 false => show(session, &found),
             }
         }
@@ -97,7 +107,7 @@ pub(crate) fn run(session: &Session, args: &Batch) -> Result<Exit, CliError> {
             go_on(&store)?;
             let closed = store.batch(&batch)?;
             if session.ui.json {
-                return print(session, closed.as_slice());
+                return print(session, closed.as_slice(), None);
             }
             let left = closed.map_or(0, |batch| batch.left());
             session.ui.line(format_args!("closed {batch}: {} left", jobs(left)))?;
@@ -133,10 +143,10 @@ fn jobs(number: u64) -> String {
     count(usize::try_from(number).unwrap_or(usize::MAX), "job")
 }
 
-fn print(session: &Session, batches: &[BatchInfo]) -> Result<Exit, CliError> {
+fn print(session: &Session, batches: &[BatchInfo], more: Option<bool>) -> Result<Exit, CliError> {
     if session.ui.json {
         let batches = batches.iter().map(BatchView::from).collect();
-        session.ui.document(&Document { schema_version: SchemaVersion, batches })?;
+        session.ui.document(&Document { schema_version: SchemaVersion, batches, more })?;
         return Ok(Exit::DONE);
     }
     for batch in batches {

@@ -7,7 +7,7 @@ use queuectl_core::store::{FailureGroup, JobQuery, Remark, Store, Sweep, Swept};
 use queuectl_core::{Cause, Failure, Fingerprint, Job, JobId, Json, Report, State, Timestamp};
 use serde::Serialize;
 
-use super::{count, go_on, job_id, job_ids, list, retry, show};
+use super::{at_most, count, go_on, job_id, job_ids, list, retry, show};
 use crate::args::{Dlq, DlqList, DlqPurge, DlqRetry, ListColumn};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -94,7 +94,7 @@ impl From<&FailureGroup> for GroupView {
 
 fn groups(session: &Session, limit: usize) -> Result<Exit, CliError> {
     let store = session.store_path()?.open()?;
-    let limit = if limit == 0 { usize::MAX } else { limit };
+    let limit = at_most(limit);
     let mut groups = store.failures(limit.saturating_add(1))?;
     let more = groups.len() > limit;
     groups.truncate(limit);

@@ -4,7 +4,7 @@ use queuectl_core::store::{JobQuery, Queues, Sort, Store};
 use queuectl_core::{Job, JobId, State, Timestamp};
 use serde::Serialize;
 
-use super::name;
+use super::{at_most, name};
 use crate::args::{Filter, List, ListColumn, SortBy};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -89,10 +89,7 @@ pub(super) struct Found {
 
 /// Asks for the jobs in pages where their order allows it: a limit of 0 is none.
 pub(super) fn find(store: &dyn Store, mut query: JobQuery) -> Result<Found, CliError> {
-    let limit = match query.limit {
-        0 => usize::MAX,
-        limit => limit,
-    };
+    let limit = at_most(query.limit);
     let mut jobs: Vec<Job> = Vec::new();
     let paged = query.sort == Sort::Created;
     loop {

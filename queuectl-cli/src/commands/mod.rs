@@ -64,6 +64,11 @@ fn go_on(store: &dyn Store) -> Result<(), CliError> {
     Ok(())
 }
 
+/// How many are to be shown at most, as it is typed in each command: 0 is all.
+fn at_most(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
+}
+
 /// A job's id. What cannot be one is a mistake in typing, not a job that is missing.
 fn job_id(text: &str) -> Result<JobId, CliError> {
     text.parse().map_err(|error: queuectl_core::InvalidName| CliError::usage(error.to_string()))

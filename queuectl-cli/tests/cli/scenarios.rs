@@ -253,6 +253,33 @@ fn all_that_waits_for_a_job_is_freed_by_its_end() {
     assert_eq!((&jobs["pending"], &jobs["blocked"]), (&1_500.into(), &0.into()));
 }
 
+#[test]
+fn a_limit_means_the_same_in_every_command() {
+    let place = Place::new();
+    for batch in ["book", "film", "song"] {
+        place.ok(&["enqueue", "exit 1", "--retries", "0", "--batch", batch]);
+        let command = format!("echo {batch} >&2; exit 2");
+        place.ok(&["enqueue", &command, "--retries", "0"]);
+    }
+    place.ok(&["worker", "start", "--drain"]);
+    let lists = [
+        (&["list"][..], "jobs", 6),
+        (&["dlq", "list"], "jobs", 6),
+        (&["dlq", "groups"], "groups", 4),
+        (&["batch", "list"], "batches", 3),
+    ];
+    for (command, what, all) in lists {
+        for (limit, shown) in [("0", all), ("2", 2), ("99", all)] {
+            for option in ["-n", "--limit"] {
+                let said = place.json(&[command, &[option, limit]].concat());
+                assert_eq!(said[what].as_array().map(Vec::len), Some(shown), "{command:?} {limit}");
+                assert_eq!(said["more"], shown < all, "{command:?} {limit}");
+            }
+        }
+        assert!(place.run(&[command, &["-n", "2"]].concat()).err.contains("--limit 0"));
+    }
+}
+
 /// One that runs is not cancelled yet.
 #[test]
 fn cancelling_a_batch_tells_who_was_asked_to_stop() {
