@@ -309,7 +309,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Deletes some of the jobs that have outlived the store's retention settings, as
     /// [`purge`](Store::purge) does; says how many. Of those that are more than are to be kept, the dead
     /// go in the order in which they died, the others in about that in which they were enqueued.
-    /// A job that holds its unique key for a period is kept until that is over.
+    /// A job that holds its unique key for a period is kept until that is over. A batch that nobody has closed
+    /// goes if it has no job left and is older than completed jobs are kept.
     /// Short: one call looks at a bounded number of jobs, and goes on where the last one ended.
     fn prune(&self) -> Result<u64, StoreError>;
 

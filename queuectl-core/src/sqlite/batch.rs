@@ -109,6 +109,32 @@ pub(super) fn delete(tx: &Tx<'_>, batch: JobKey) -> Result<Option<String>, Store
     Ok(name)
 }
 
+/// How many numbers of batches one prune looks at.
+const PRUNE_WINDOW: i64 = 10_000;
+
+/// Deletes batches that nobody has closed and that have no job, of those after this number, if they were
+/// made by then: five hundred at most. Nobody waits for one. Gives where to go on.
+pub(super) fn prune(tx: &Tx<'_>, from: i64, made_by: i64) -> Result<i64, StoreError> {
+    let until = from.saturating_add(PRUNE_WINDOW);
+    let doomed = tx
+        .prepare(
+            "SELECT batch FROM queuectl_batch
+             WHERE batch > ?1 AND batch <= ?2 AND closed_at IS NULL AND created_at <= ?3
+                   AND NOT EXISTS (SELECT 1 FROM queuectl_dependency WHERE child = -batch)
+             ORDER BY batch LIMIT 500",
+        )?
+        .query_map((from, until, made_by), |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    for batch in &doomed {
+        tx.execute("DELETE FROM queuectl_batch WHERE batch = ?1", [batch])?;
+    }
+    if let Some(last) = doomed.last().filter(|_| doomed.len() == 500) {
+        return Ok(*last);
+    }
+    let more = tx.prepare("SELECT 1 FROM queuectl_batch WHERE batch > ?1")?.exists([until])?;
+    Ok(if more { until } else { 0 })
+}
+
 /// What a batch is called in a reason.
 fn called(name: String) -> String {
     format!("batch {name}")

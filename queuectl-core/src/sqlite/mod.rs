@@ -413,7 +413,9 @@ impl Store for SqliteStore {
         }
         let (by_age, by_count) = self.combiner.borrowed(|tx| {
             let by_age = command::prune(tx, from.0)?;
-            Ok((by_age, retention::surplus(tx, &found, &mut next)?))
+            let by_count = retention::surplus(tx, &found, &mut next)?;
+            retention::batches(tx, &mut next)?;
+            Ok((by_age, by_count))
         })?;
         *from = (by_age.1, next);
         Ok(by_age.0 + by_count)

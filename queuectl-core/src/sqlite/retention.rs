@@ -7,6 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::batch;
 use super::catalogue;
 use super::command::delete;
 use super::row;
@@ -34,6 +35,8 @@ pub(super) struct Place {
     ended: i64,
     /// The last of the dead ones.
     dead: Option<Died>,
+    /// The last of the batches.
+    batch: i64,
 }
 
 /// Some of the jobs that may be more than are to be kept.
@@ -97,6 +100,14 @@ fn look_for_ended(connection: &Connection, from: i64) -> Result<(Vec<JobKey>, i6
         _ => until,
     };
     Ok((ended, next))
+}
+
+/// Deletes batches that nobody will close: they are older than completed jobs are kept, and have none left.
+pub(super) fn batches(tx: &Tx<'_>, place: &mut Place) -> Result<(), StoreError> {
+    if let Some(keep) = tx.catalogue.settings().retention_completed {
+        place.batch = batch::prune(tx, place.batch, tx.now.as_millis() - row::millis(keep))?;
+    }
+    Ok(())
 }
 
 /// Deletes those that still are too many; gives how many, and where to go on among the dead.

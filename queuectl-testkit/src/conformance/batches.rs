@@ -2,7 +2,7 @@
 
 use queuectl_core::store::{BatchCancelled, BatchInfo, Verdict};
 use queuectl_core::{
-    AfterBatch, Condition, JobId, Name, Needs, NewJob, Otherwise, State, StoreError,
+    AfterBatch, Condition, JobId, Name, Needs, NewJob, Otherwise, Setting, State, StoreError,
 };
 
 use super::conditions::clear;
@@ -422,6 +422,32 @@ pub fn a_batch_goes_with_the_last_of_its_jobs(t: &mut Trial) {
     assert_eq!(t.state(&id("runs")), State::Pending);
     t.enqueue(member("c"));
     assert_eq!(batch(t).total, 1, "the name is free");
+}
+
+/// Nobody will close it. One that has a job, or is young, may still get others.
+pub fn an_open_batch_without_a_job_goes_with_retention(t: &mut Trial) {
+    let of = |job: &str, batch: &str| named(job).batch(batch).unwrap();
+    t.add_all(&[member("a"), of("b", "kept"), of("c", "closed")]);
+    t.store().close_batch(&name("closed"), &[]).unwrap();
+    t.cancel(&id("a"));
+    let prune = |t: &Trial| (0..9).for_each(|_| drop(t.store().prune()));
+    let listed = |t: &Trial| -> Vec<_> {
+        t.store().batches(9).unwrap().iter().map(|batch| batch.name.to_string()).collect()
+    };
+    t.advance(secs(7200));
+    prune(t);
+    assert_eq!(listed(t), ["closed", "kept", "batch"], "all is kept");
+    t.store().change_setting(Setting::RetentionCompleted, Some("1h")).unwrap();
+    t.enqueue(of("d", "young"));
+    t.cancel(&id("d"));
+    t.purge(&id("d"));
+    prune(t);
+    assert_eq!(listed(t), ["young", "closed", "kept"]);
+    t.enqueue(member("e"));
+    assert_eq!(counts(t), (1, [0, 0, 0], 1), "the name is free");
+    t.advance(secs(7200));
+    prune(t);
+    assert_eq!(listed(t), ["batch", "closed", "kept"]);
 }
 
 pub fn what_is_cancelled_at_once_counts_in_its_batch(t: &mut Trial) {

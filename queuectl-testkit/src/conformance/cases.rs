@@ -28,6 +28,7 @@ macro_rules! conformance_cases {
                 what_is_done_to_a_job_of_a_cancelled_batch_comes_after_that
                 somebody_else_finishes_the_cancelling_of_a_batch
                 a_batch_goes_with_the_last_of_its_jobs
+                an_open_batch_without_a_job_goes_with_retention
                 what_is_cancelled_at_once_counts_in_its_batch
             }
             claim: {
@@ -144,6 +145,7 @@ macro_rules! conformance_cases {
                 many_children_are_freed_by_those_who_claim
                 many_children_are_freed_after_a_crash
                 a_long_chain_is_cancelled_to_its_end
+                a_parent_may_be_deleted_before_all_have_heard_of_its_end
                 each_end_of_a_parent_is_heard_in_its_turn
                 a_parent_that_is_not_there_undoes_the_batch
                 a_job_cannot_wait_for_itself

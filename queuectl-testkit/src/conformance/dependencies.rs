@@ -323,6 +323,16 @@ pub fn a_long_chain_is_cancelled_to_its_end(t: &mut Trial) {
     assert!(reason.contains("link-1198"), "{reason:?} names its parent");
 }
 
+/// What waits for a failure has got it, although the job was deleted before all had heard.
+pub fn a_parent_may_be_deleted_before_all_have_heard_of_its_end(t: &mut Trial) {
+    t.enqueue(named("parent"));
+    many(t, "child", |child| child.after_failure(id("parent")));
+    t.cancel(&id("parent"));
+    t.purge(&id("parent"));
+    go_on(t);
+    all_are(t, "child", State::Pending);
+}
+
 /// What waits for a failure has got it, although the job was retried and deleted before all had heard.
 pub fn each_end_of_a_parent_is_heard_in_its_turn(t: &mut Trial) {
     t.enqueue(named("parent"));

@@ -1,6 +1,6 @@
 //! Jobs that are counted together, and waited for together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use queuectl_core::store::{BatchCancelled, BatchInfo, Cancelled, Enqueued, Remark};
 use queuectl_core::{AfterBatch, JobId, JobKey, Name, Needs, NewJob, State, StoreError};
@@ -170,6 +170,17 @@ impl Data {
             batch.deleted.push(state);
         }
         self.may_be_gone(name, now)
+    }
+
+    /// A batch that nobody has closed goes when it has no job and is old.
+    pub(super) fn prune_batches(&mut self, now: &Now) {
+        let Some(keep) = self.settings.retention_completed else { return };
+        let used: BTreeSet<Name> =
+            self.jobs.values().filter_map(|record| record.job.batch.clone()).collect();
+        self.batches.retain(|name, batch| {
+            let old = now.wall.since(batch.created_at) >= keep;
+            batch.closed_at.is_some() || !old || used.contains(name)
+        });
     }
 
     /// A batch that has ended goes if it has no job.

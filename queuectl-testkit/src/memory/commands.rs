@@ -122,7 +122,9 @@ impl Data {
         outlived.truncate(PRUNE_LEN_MAX);
         let keys: Vec<JobKey> = outlived.into_iter().map(|(_, key)| key).collect();
         self.delete(&keys, now)?;
-        Ok(keys.len() as u64 + self.prune_surplus(now)?)
+        let pruned = keys.len() as u64 + self.prune_surplus(now)?;
+        self.prune_batches(now);
+        Ok(pruned)
     }
 
     /// Deletes the first of those that are more than are to be kept.

@@ -6,7 +6,7 @@ use queuectl_core::{Condition, State};
 
 use super::seen::{Answer, Refusal, SeenBatch};
 use super::step::New;
-use super::world::{Batch, Job, World};
+use super::world::{Batch, Job, World, millis};
 
 impl World {
     /// The states of all jobs that a batch ever had.
@@ -130,6 +130,23 @@ impl World {
     pub(super) fn note_gone(&mut self, job: &Job) {
         if let Some(batch) = job.batch.and_then(|name| self.batches.get_mut(&name)) {
             batch.deleted.push(job.state);
+        }
+    }
+
+    /// A batch that nobody has closed goes when it has no job and is old.
+    pub(super) fn prune_batches(&mut self) {
+        let Some(keep) = self.settings.retention_completed else { return };
+        let gone = |number: &usize, batch: &Batch| {
+            let empty = self.jobs.values().all(|job| job.batch != Some(*number));
+            empty && batch.closed_at.is_none() && self.wall - batch.created_at >= millis(keep)
+        };
+        let gone: Vec<usize> = (self.batches.iter())
+            .filter(|(number, batch)| gone(number, batch))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in gone {
+            self.batches.remove(&number);
+            self.events.insert("an open batch that was pruned");
         }
     }
 

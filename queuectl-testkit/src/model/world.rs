@@ -650,6 +650,7 @@ impl World {
         if !surplus.is_empty() {
             self.events.insert("a dead job too many");
         }
+        self.prune_batches();
         Answer::Pruned((outlived.len() + surplus.len()) as u64)
     }
 

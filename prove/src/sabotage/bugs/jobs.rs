@@ -372,6 +372,19 @@ pub(super) fn enqueue_looking(
         ],
     },
     Bug {
+        name: "batch-pruned-with-its-jobs",
+        breaks: "a batch is kept as long as one of its jobs is",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/batch.rs",
+                "AND created_at <= ?3
+                   AND NOT EXISTS (SELECT 1 FROM queuectl_dependency WHERE child = -batch)",
+                "AND created_at <= ?3",
+            ),
+        ],
+    },
+    Bug {
         name: "untold-forgotten",
         breaks: "every job that waits for another hears of its end",
         suites: &[&CONFORMANCE],
