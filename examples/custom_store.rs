@@ -23,9 +23,9 @@ use queuectl_core::store::{
     Settlement, StopMode, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Context, Handlers, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
-    QueueLimits, Rule, Schedule, Setting, Settings, SqliteOptions, SqliteStore, State, Store,
-    StoreError, Worker, WorkerKey, WorkerOptions,
+    Attempt, Context, Handlers, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, Name, NewJob,
+    Note, Policy, QueueLimits, Rule, Schedule, Setting, Settings, SqliteOptions, SqliteStore,
+    State, Store, StoreError, Worker, WorkerKey, WorkerOptions,
 };
 
 const JOBS: usize = 200;
@@ -269,6 +269,14 @@ impl<S: Store> Store for Counting<S> {
 
     fn attempts(&self, job: JobKey) -> Result<Vec<Attempt>, StoreError> {
         self.count("attempts").attempts(job)
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<JobEvent>, StoreError> {
+        self.count("events").events(after, limit)
+    }
+
+    fn last_event(&self) -> Result<u64, StoreError> {
+        self.count("last_event").last_event()
     }
 
     fn notes(&self, job: JobKey) -> Result<Vec<Note>, StoreError> {

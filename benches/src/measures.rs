@@ -25,6 +25,7 @@ pub fn all(args: &Args) -> Vec<Measure> {
         let list = List { durability, is_quick: args.quick };
         all.extend(list.enqueue());
         all.extend(list.claim_and_settle());
+        all.extend(list.logged());
         all.extend(list.graphs());
         all.extend(list.end_to_end());
         all.extend(list.latency());
@@ -110,6 +111,21 @@ impl List {
                 })
         };
         self.batches().map(measure).into()
+    }
+
+    /// What the event log costs.
+    fn logged(self) -> Vec<Measure> {
+        let (List { durability, .. }, jobs) = (self, self.jobs(40_000));
+        vec![
+            Measure::new("enqueue 1000 per call, logged", durability, jobs, |bed| {
+                ours::enqueue_logged(bed, 1000)
+            })
+            .against("ours: with the log off", jobs, |bed| ours::enqueue(bed, 1000)),
+            Measure::new("claim and settle 1000, logged", durability, jobs, |bed| {
+                ours::exchange_logged(bed, 1000)
+            })
+            .against("ours: with the log off", jobs, |bed| ours::exchange(bed, 1000)),
+        ]
     }
 
     /// Small graphs beside large ones: what a job costs must not grow with the graph. A chain is one job

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use queuectl_core::store::{ClaimRequest, Queues, Registration, Settlement, StopMode, Verdict};
 use queuectl_core::{
-    Clock, Context, Durability, Handlers, Name, SqliteOptions, SqliteStore, State, Store,
+    Clock, Context, Durability, Handlers, Name, Setting, SqliteOptions, SqliteStore, State, Store,
     SystemClock, Worker, WorkerKey, WorkerOptions,
 };
 
@@ -23,7 +23,15 @@ use crate::rows::{BATCH, KIND, Payload, jobs};
 
 /// Enqueues from one thread, so many jobs per call.
 pub(crate) fn enqueue(bed: &Bed, batch: usize) -> Result<f64> {
-    let store = create(bed)?;
+    enqueue_into(&create(bed)?, bed, batch)
+}
+
+/// The same with the event log on.
+pub(crate) fn enqueue_logged(bed: &Bed, batch: usize) -> Result<f64> {
+    enqueue_into(&create_logged(bed)?, bed, batch)
+}
+
+fn enqueue_into(store: &SqliteStore, bed: &Bed, batch: usize) -> Result<f64> {
     let jobs = jobs(bed.jobs)?;
     let rate = bed.time(|| {
         for jobs in jobs.chunks(batch) {
@@ -31,7 +39,7 @@ pub(crate) fn enqueue(bed: &Bed, batch: usize) -> Result<f64> {
         }
         Ok(())
     })?;
-    check(&store, State::Pending, bed.jobs)?;
+    check(store, State::Pending, bed.jobs)?;
     Ok(rate)
 }
 
@@ -60,11 +68,19 @@ pub(crate) fn enqueue_from_threads(bed: &Bed, threads: usize) -> Result<f64> {
 /// Claims so many jobs at a time; the exchange that claims a batch settles the one before. Runs
 /// nothing: this is the store by itself.
 pub(crate) fn exchange(bed: &Bed, batch: usize) -> Result<f64> {
-    let store = create(bed)?;
-    fill(&store, bed.jobs)?;
-    let worker = register(&store)?;
-    let rate = bed.time(|| exchange_all(&store, worker, batch))?;
-    check(&store, State::Completed, bed.jobs)?;
+    exchange_in(&create(bed)?, bed, batch)
+}
+
+/// The same with the event log on.
+pub(crate) fn exchange_logged(bed: &Bed, batch: usize) -> Result<f64> {
+    exchange_in(&create_logged(bed)?, bed, batch)
+}
+
+fn exchange_in(store: &SqliteStore, bed: &Bed, batch: usize) -> Result<f64> {
+    fill(store, bed.jobs)?;
+    let worker = register(store)?;
+    let rate = bed.time(|| exchange_all(store, worker, batch))?;
+    check(store, State::Completed, bed.jobs)?;
     Ok(rate)
 }
 
@@ -176,6 +192,13 @@ pub(crate) fn completed(worker: Worker) -> Result<u64> {
 /// A new store on the bed's file.
 pub(crate) fn create(bed: &Bed) -> Result<SqliteStore> {
     open(&bed.file(), bed.durability)
+}
+
+/// One whose event log is on.
+fn create_logged(bed: &Bed) -> Result<SqliteStore> {
+    let store = create(bed)?;
+    store.change_setting(Setting::EventLog, Some("on"))?;
+    Ok(store)
 }
 
 /// The store on a file, made if there is none.

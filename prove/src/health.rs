@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Questions that a sound store answers with no row. Each is what is wrong, and how to find it.
-const WRONG: [(&str, &str); 19] = [
+const WRONG: [(&str, &str); 21] = [
     (
         "a counter differs from a recount",
         "SELECT lane, state, sum(n) FROM (
@@ -156,6 +156,26 @@ const WRONG: [(&str, &str); 19] = [
          SELECT 1 FROM queuectl_lane WHERE queue NOT IN (SELECT queue FROM queuectl_queue)",
     ),
     (
+        "the event log is not one story: an entry is missing, or does not follow from the one before",
+        "SELECT seq FROM (
+             SELECT seq, state_before, lag(seq) OVER own AS earlier, lag(state_after) OVER own AS was
+             FROM queuectl_event WINDOW own AS (PARTITION BY job ORDER BY seq))
+         WHERE earlier IS NOT NULL AND was IS NOT state_before
+         UNION ALL
+         SELECT count(*) FROM queuectl_event HAVING count(*) != 0 AND (count(*), max(seq)) !=
+             (max(seq) - min(seq) + 1, (SELECT seq FROM sqlite_sequence WHERE name = 'queuectl_event'))
+         UNION ALL
+         SELECT 1 FROM queuectl_event
+         WHERE NOT EXISTS (SELECT 1 FROM queuectl_setting WHERE (name, value) = ('event-log', 'on'))",
+    ),
+    (
+        "the event log does not lead to what there is",
+        "SELECT told.job FROM (
+             SELECT job, state_after, max(seq) FROM queuectl_event GROUP BY job) AS told
+         LEFT JOIN queuectl_job ON key = told.job
+         WHERE state_after IS NOT iif(key IN (SELECT key FROM queuectl_lease), 2, state)",
+    ),
+    (
         "an attempt is newer than its job's newest",
         "SELECT 1 FROM queuectl_attempt AS a JOIN queuectl_job ON key = job WHERE a.token > \
          queuectl_job.token",
@@ -223,7 +243,7 @@ fn meaning(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use queuectl_core::store::{ClaimRequest, Queues, Registration, Settlement, Store, Verdict};
-    use queuectl_core::{Name, NewJob, SqliteOptions, SqliteStore, Timestamp};
+    use queuectl_core::{Name, NewJob, Setting, SqliteOptions, SqliteStore, Timestamp};
 
     use super::*;
 
@@ -262,6 +282,13 @@ mod tests {
             "DELETE FROM queuectl_failure",
             "INSERT INTO queuectl_aside VALUES (99, 'somebody', NULL)",
             "INSERT INTO queuectl_note VALUES (99, 1, 1, NULL, 'text', NULL)",
+            "DELETE FROM queuectl_event WHERE seq = 3",
+            "DELETE FROM queuectl_event WHERE seq = (SELECT max(seq) FROM queuectl_event)",
+            "UPDATE queuectl_event SET state_before = 4 WHERE change = 1",
+            "DELETE FROM queuectl_setting",
+            "UPDATE queuectl_event SET state_after = 3 WHERE change = 4",
+            "UPDATE queuectl_event SET state_after = NULL WHERE change = 4",
+            "UPDATE queuectl_event SET job = 99 WHERE change = 4",
         ];
         for planted in plant {
             let folder = tempfile::tempdir().unwrap();
@@ -290,6 +317,7 @@ mod tests {
     fn store_with_work(path: &Path) -> SqliteStore {
         let options = SqliteOptions { create: true, ..SqliteOptions::default() };
         let store = SqliteStore::open(path, options).unwrap();
+        store.change_setting(Setting::EventLog, Some("on")).unwrap();
         let mut child = NewJob::new("k", &0).unwrap();
         child = child.after("q1".parse().unwrap());
         store.enqueue(&[NewJob::new("k", &1).unwrap(), NewJob::new("k", &2).unwrap()]).unwrap();

@@ -15,10 +15,12 @@ use crate::scoreboard::{Score, count};
 /// variety.
 const STEPS: u64 = 2_000;
 /// How often in a million steps each of what a run must have seen comes about: 500 worlds, on
-/// 2026-11-22.
+/// 2026-11-22, and 60 for what the event log tells, on 2026-11-27.
 const USUAL: &[(&str, u64)] = &[
     ("an attempt told that its lease is lost", 3_400),
     ("an enqueue repeated after an unknown outcome", 2_500),
+    ("an event log turned off", 200),
+    ("an older job told of", 2_200),
     ("a call answered after the lease", 4_600),
     ("a call failed after its effect", 10_000),
     ("a call failed before its effect", 21_000),
@@ -65,6 +67,20 @@ const USUAL: &[(&str, u64)] = &[
     ("jobs held in advance", 7_200),
     ("the wall clock set by years", 1_200),
     ("ticks missed", 930),
+    ("told: added", 36_000),
+    ("told: claimed", 92_000),
+    ("told: completed", 21_000),
+    ("told: failed", 6_700),
+    ("told: died", 8_600),
+    ("told: snoozed", 3_000),
+    ("told: released", 45_000),
+    ("told: lease_lost", 5_100),
+    ("told: cancel_requested", 290),
+    ("told: cancelled", 4_500),
+    ("told: expired", 4_700),
+    ("told: unblocked", 2_300),
+    ("told: retried", 8_400),
+    ("told: deleted", 13_000),
 ];
 /// The same for what a store in memory does at once.
 const USUAL_IN_FILES: &[(&str, u64)] = &[("a step of what was left", 1_000)];

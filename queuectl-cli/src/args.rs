@@ -96,6 +96,8 @@ Examples:
     },
     /// Show what a job has written
     Logs(Logs),
+    /// Show what became of which job, by the store's event log
+    Events(Events),
     /// Wait until jobs have ended
     Wait(Wait),
     /// Cancel jobs; one that runs is stopped
@@ -521,6 +523,34 @@ pub(crate) struct Logs {
     /// The bytes as they are: control characters reach the terminal
     #[arg(long, conflicts_with = "json")]
     pub(crate) raw: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The log is off until it is turned on. It keeps the newest 100 000 events, or as
+many as the setting event-log-count says.
+
+Examples:
+  queuectl config set event-log on
+  queuectl events --job q1
+  queuectl events -f                          go on with what happens
+  queuectl events -f --after 0 --json | jq -c 'select(.change == \"died\")'")]
+pub(crate) struct Events {
+    /// Those after this number, from the oldest on [default: the newest]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) after: Option<u64>,
+    /// Only those of this job
+    #[arg(long, value_name = "ID")]
+    pub(crate) job: Option<String>,
+    /// Only those of this queue
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// At most so many, with --follow before those that happen; 0 for all
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Go on with what happens, until Ctrl-C; with --json one document a line
+    #[arg(long, short)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -85,6 +85,7 @@
 //! - [`Store`]: everything else that can be done to jobs, and the contract behind it.
 //!   [`SqliteStore`] is the one that keeps it in a file.
 //! - [`Failure`], [`store::Sweep`]: how dead jobs have failed, and doing something to many of them.
+//! - [`Subscription`]: being told of every change of every job, by the store's event log.
 //! - [`shell`]: jobs that are commands.
 //! - `examples/`: whole programs. `docs/`: the life of a job, the file and its transactions,
 //!   operation. `ARCHITECTURE.md`: how the code hangs together.
@@ -94,6 +95,7 @@ pub mod backoff;
 mod chain;
 mod clock;
 mod dependency;
+mod event;
 pub mod failure;
 pub mod guide;
 mod handler;
@@ -108,6 +110,7 @@ pub mod shell;
 mod sqlite;
 mod state;
 pub mod store;
+mod subscription;
 pub mod worker;
 
 pub use attempt::{Attempt, Captured, Cause, Report};
@@ -115,6 +118,7 @@ pub use backoff::{BackoffPolicy, Curve, InvalidBackoff};
 pub use chain::Chain;
 pub use clock::{BootId, BootTime, Clock, InvalidTimestamp, ManualClock, SystemClock, Timestamp};
 pub use dependency::{After, AfterBatch, Condition, Needs, Otherwise, Outlook, UnknownWord};
+pub use event::{Change, JobEvent, UnknownChange};
 pub use failure::Failure;
 pub use handler::{
     Context, Finished, Handler, Handlers, Outcome, ProgressSink, StopCause, StopSignal,
@@ -136,4 +140,5 @@ pub use settings::{
 pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
 pub use state::{Event, RefusedTransition, State, UnknownState, transition};
 pub use store::{BoxError, Store, StoreError};
+pub use subscription::{Closer, Subscription};
 pub use worker::{Observer, Stopper, Summary, Worker, WorkerEvent, WorkerOptions};

@@ -74,13 +74,17 @@ pub enum Setting {
     RetentionDeadCount,
     /// How long a job waits until its priority counts as one higher.
     Aging,
+    /// Whether every change of a job's state is written into the event log.
+    EventLog,
+    /// How many events are kept.
+    EventLogCount,
     /// What an acknowledged write survives.
     Durability,
 }
 
 impl Setting {
     /// Every setting, in the order in which they are listed.
-    pub const ALL: [Setting; 15] = [
+    pub const ALL: [Setting; 17] = [
         Setting::MaxRetries,
         Setting::MaxCrashes,
         Setting::BackoffBase,
@@ -95,6 +99,8 @@ impl Setting {
         Setting::RetentionCompletedCount,
         Setting::RetentionDeadCount,
         Setting::Aging,
+        Setting::EventLog,
+        Setting::EventLogCount,
         Setting::Durability,
     ];
 
@@ -115,6 +121,8 @@ impl Setting {
             Setting::RetentionCompletedCount => "retention-completed-count",
             Setting::RetentionDeadCount => "retention-dead-count",
             Setting::Aging => "aging",
+            Setting::EventLog => "event-log",
+            Setting::EventLogCount => "event-log-count",
             Setting::Durability => "durability",
         }
     }
@@ -142,6 +150,8 @@ impl Setting {
             }
             Setting::RetentionDeadCount => "how many dead jobs are kept (a number, or all)",
             Setting::Aging => "waiting that counts as one more priority (1ms to 366days, or never)",
+            Setting::EventLog => "keep a log of every change of a job's state (off or on)",
+            Setting::EventLogCount => "how many events are kept (a number above 0, or all)",
             Setting::Durability => "what an acknowledged write survives (full, normal or off)",
         }
     }
@@ -225,6 +235,10 @@ pub struct Settings {
     /// How long a job waits until its priority counts as one higher, so that none waits for ever;
     /// `None` leaves priorities as they are. `None`.
     pub aging: Option<Duration>,
+    /// Whether every change of a job's state is written into the event log. Off.
+    pub event_log: bool,
+    /// How many events are kept; `None` is all. 100 000.
+    pub event_log_count: Option<u64>,
     /// What an acknowledged write survives. Full.
     pub durability: Durability,
 }
@@ -246,6 +260,8 @@ impl Default for Settings {
             retention_completed_count: None,
             retention_dead_count: None,
             aging: None,
+            event_log: false,
+            event_log_count: Some(100_000),
             durability: Durability::Full,
         }
     }
@@ -286,6 +302,8 @@ impl Settings {
             Setting::RetentionCompletedCount => number(self.retention_completed_count),
             Setting::RetentionDeadCount => number(self.retention_dead_count),
             Setting::Aging => optional(self.aging),
+            Setting::EventLog => if self.event_log { "on" } else { "off" }.to_owned(),
+            Setting::EventLogCount => number(self.event_log_count),
             Setting::Durability => self.durability.to_string(),
         }
     }
@@ -348,6 +366,10 @@ impl Settings {
                 self.aging = optional(value)
                     .filter(|aging| aging.is_none_or(|aging| AGING.contains(&aging)))?;
             }
+            Setting::EventLog => self.event_log = on_or_off(value)?,
+            Setting::EventLogCount => {
+                self.event_log_count = number_or_all(value).filter(|count| *count != Some(0))?;
+            }
             Setting::Durability => {
                 self.durability = [Durability::Full, Durability::Normal, Durability::Off]
                     .into_iter()
@@ -389,6 +411,14 @@ fn optional(text: &str) -> Option<Option<Duration>> {
 
 fn number_or_all(text: &str) -> Option<Option<u64>> {
     if text == "all" { Some(None) } else { text.parse().ok().map(Some) }
+}
+
+fn on_or_off(text: &str) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
 }
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -463,6 +493,8 @@ mod tests {
             (Setting::RetentionDead, ""),
             (Setting::Aging, "0"),
             (Setting::Aging, "400days"),
+            (Setting::EventLog, "maybe"),
+            (Setting::EventLogCount, "0"),
             (Setting::Durability, "maybe"),
         ];
         for (setting, value) in refused {

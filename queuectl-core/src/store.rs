@@ -16,6 +16,7 @@ use crate::attempt::{Attempt, Report};
 use crate::clock::Timestamp;
 #[cfg(doc)]
 use crate::dependency::{Condition, Needs, Otherwise, Outlook};
+use crate::event::JobEvent;
 use crate::failure::Failure;
 use crate::id::{CHOSEN_KEY_MAX, Fingerprint, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob, Note};
@@ -450,6 +451,33 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The registered workers, live or not yet known to be dead.
     fn workers(&self) -> Result<Vec<WorkerInfo>, StoreError>;
+
+    /// The entries of the event log with numbers above `after`, oldest first, at most so many. None while
+    /// the setting [`EventLog`](Setting::EventLog) is off.
+    ///
+    /// While it is on, whatever changes a job's state adds one entry for each change, in the transaction of
+    /// the change: a call that fails adds none. Entries are numbered in the order in which the calls were
+    /// committed, from 1 on and without a gap, over the life of the store; those of one call that are about one
+    /// job stand in the order in which that happened to it. So whoever asks for what comes after the last
+    /// number that he has seen misses nothing that is there; if the first number that he is given then is not
+    /// the next, those between are forgotten.
+    ///
+    /// *What an entry tells.* A job is [`Added`](crate::Change::Added) in the state in which it starts; one
+    /// that has nothing to wait for any more as blocked, before it is cancelled. The state that each entry
+    /// says the job has left is the one that the entry before about the same job, if that is there, says it
+    /// is in since; the last one says the state that it has. What begins or ends an attempt, and each request
+    /// to cancel one, says which; what ends one without success, why. What cancels a job, and each such
+    /// request, says the reason; and who it was, where that was said in this very call.
+    ///
+    /// *What is kept.* The newest entries, as many as [`EventLogCount`](Setting::EventLogCount) says, and at most
+    /// some thousand more. The log begins when the setting is turned on: jobs that were there before have no
+    /// entry until something happens to them. When it is turned off, all entries are forgotten; the
+    /// numbers go on.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<JobEvent>, StoreError>;
+
+    /// The number of the entry that was added to the event log last, whether or not it is still there; 0 if
+    /// there was none. What comes after it is what happens from now on.
+    fn last_event(&self) -> Result<u64, StoreError>;
 
     /// Calls `waker` soon after anything in the store has changed, by whichever process, until the
     /// answer is dropped. Calls may be spurious and may stand for several changes; a caller that

@@ -12,17 +12,18 @@ use std::path::{Path, PathBuf};
 /// The modules of the crate by level, lowest first. A module is a file, or a folder with all its files.
 const LEVELS: [&[&str]; 5] = [
     &["guide", "state", "clock", "backoff", "random", "id", "settings"],
-    &["attempt", "dependency", "failure", "job", "limits", "policy", "schedule"],
+    &["attempt", "dependency", "event", "failure", "job", "limits", "policy", "schedule"],
     &["store", "handler", "chain"],
     &["sqlite", "shell"],
-    &["worker"],
+    &["subscription", "worker"],
 ];
 
-/// Who may import whom on the same level: the settings hold a backoff, a failure is what an attempt reports,
-/// a job names what it waits for, a schedule holds the job that it makes, and a handler fails with the error
+/// Who may import whom on the same level: the settings hold a backoff, an event and a failure tell how an
+/// attempt ended, a job names what it waits for, a schedule holds the job that it makes, and a handler fails with the error
 /// type of the store.
-const WITHIN: [(&str, &str); 5] = [
+const WITHIN: [(&str, &str); 6] = [
     ("settings", "backoff"),
+    ("event", "attempt"),
     ("failure", "attempt"),
     ("job", "dependency"),
     ("schedule", "job"),

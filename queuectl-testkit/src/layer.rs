@@ -11,8 +11,8 @@ use queuectl_core::store::{
     Settlement, StopMode, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy, QueueLimits, Rule,
-    Schedule, Setting, Settings, Store, StoreError, WorkerKey,
+    Attempt, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
+    QueueLimits, Rule, Schedule, Setting, Settings, Store, StoreError, WorkerKey,
 };
 
 /// What is done with the calls by which workers hold jobs. By itself: they are made on the store behind.
@@ -173,6 +173,8 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn counts() -> Vec<LaneCounts>;
         fn queues() -> Vec<QueueInfo>;
         fn workers() -> Vec<WorkerInfo>;
+        fn events(after: u64, limit: usize) -> Vec<JobEvent>;
+        fn last_event() -> u64;
         fn watch(waker: Waker) -> Watch;
     }
 }

@@ -9,6 +9,7 @@
 //! - [`memory`]: the smallest correct store, which is what the contract means where its words leave
 //!   a doubt.
 //! - [`layer`]: a store before another one, which sees or changes some of the calls.
+//! - [`replay`]: the event log, held against the state that it leads to.
 //! - [`simulator`]: many processes, faults and any course of time, from one seed.
 //!
 //! # Testing a store of your own
@@ -64,6 +65,7 @@ pub mod history;
 pub mod layer;
 pub mod memory;
 pub mod model;
+pub mod replay;
 pub mod simulator;
 
 pub use memory::MemoryStore;

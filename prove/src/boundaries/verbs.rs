@@ -23,6 +23,7 @@ pub(crate) struct Verb {
 
 /// A store with a job in every state that matters, in queues of their own.
 const FURNISHED: &[&[&str]] = &[
+    LOGS,
     &["enqueue", "--id", "dead", "-r", "0", "--queue", "broken", "exit 3"],
     &["enqueue", "--id", "deader", "-r", "0", "--queue", "broken", "exit 4"],
     &["worker", "start", "--drain", "--queue", "broken"],
@@ -33,11 +34,15 @@ const FURNISHED: &[&[&str]] = &[
 
 /// A store with a dead worker that held a job.
 const BEREFT: &[&[&str]] = &[
+    LOGS,
     BYSTANDER,
     WAITS,
     &["enqueue", "--id", "ready", "--queue", "work", KILLS],
     &["worker", "start", "--drain", "--queue", "work"],
 ];
+
+/// All that happens is held against the event log.
+const LOGS: &[&str] = &["config", "set", "event-log", "on"];
 
 const BYSTANDER: &[&str] =
     &["enqueue", "--id", "bystander", "--queue", "aside", "--delay", "9h", "true"];
@@ -169,6 +174,13 @@ pub(crate) const VERBS: &[Verb] = &[
         args: &["config", "set", "max-retries", "7"],
         told: "max-retries = 7",
         goal: &[("SELECT count(*) FROM queuectl_setting WHERE name = 'max-retries'", 1)],
+        ..PLAIN
+    },
+    Verb {
+        name: "config set event-log",
+        args: &["config", "set", "event-log", "off"],
+        told: "event-log = off",
+        goal: &[("SELECT count(*) FROM queuectl_event", 0)],
         ..PLAIN
     },
     Verb {

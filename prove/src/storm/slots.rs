@@ -20,8 +20,10 @@ use crate::witness::process::{Target, now, pass};
 /// The lease of the workers that are stopped for longer.
 const SHORT_LEASE: Duration = Duration::from_millis(1_200);
 
-/// What holds for the whole storm: the grace, so that what ignores TERM does not hold it up.
-const SETTINGS: [(&str, &str); 1] = [("grace", "300ms")];
+/// What holds for the whole storm: the grace, so that what ignores TERM does not hold it up, and a log of all
+/// that happens, so that it can be held against what there is in the end.
+const SETTINGS: [(&str, &str); 3] =
+    [("grace", "300ms"), ("event-log", "on"), ("event-log-count", "all")];
 
 pub(crate) fn storm(arena: &Arena, options: &Options) -> Result<(), Box<dyn Error>> {
     for (setting, value) in SETTINGS {

@@ -12,6 +12,7 @@ use queuectl_core::{
 use queuectl_testkit::history::{
     Answer, Call, Counted, End, Execution, History, Moment, ProcessId, Request, check,
 };
+use queuectl_testkit::replay::Replay;
 use rusqlite::{Connection, OpenFlags};
 
 use super::arena::Arena;
@@ -87,6 +88,7 @@ pub(crate) fn of(arena: &Arena, drained: bool) -> Result<Verdict, Box<dyn Error>
     let findings = check(&history);
     violations.extend(findings.violations.iter().map(ToString::to_string));
     violations.extend(file(&arena.store())?);
+    violations.extend(log(&arena.store())?);
     violations.extend(processes(arena));
     violations.extend(leftovers(&arena.store(), &history.end.jobs)?);
     Ok(Verdict {
@@ -200,6 +202,20 @@ fn executions(records: &[Record]) -> Vec<Execution> {
         }
     }
     executions
+}
+
+/// The event log was on from the beginning: it must be the story of every job, and end as the store is.
+fn log(path: &Path) -> Result<Option<String>, Box<dyn Error>> {
+    let store = SqliteStore::open(path, SqliteOptions::default())?;
+    let mut replay = Replay::after(0);
+    let agrees = replay.catch_up(&store).and_then(|_| replay.compare(&store));
+    let known = store.jobs(&JobQuery { limit: usize::MAX >> 1, ..JobQuery::default() })?;
+    let untold = known.iter().filter(|job| !replay.knows(job.key)).count();
+    Ok(match agrees {
+        Err(wrong) => Some(format!("the event log: {wrong}")),
+        Ok(()) if untold > 0 => Some(format!("the event log knows nothing of {untold} jobs")),
+        Ok(()) => None,
+    })
 }
 
 /// The file by itself, read without the library.

@@ -88,6 +88,8 @@ fn view(settings: &Settings, setting: Setting) -> SettingView {
             Setting::RetentionDead => seconds(settings.retention_dead),
             Setting::RetentionCompletedCount => json!(settings.retention_completed_count),
             Setting::RetentionDeadCount => json!(settings.retention_dead_count),
+            Setting::EventLog => json!(settings.event_log),
+            Setting::EventLogCount => json!(settings.event_log_count),
             _ => json!(settings.get(setting)),
         },
         text: settings.get(setting),

@@ -5,6 +5,7 @@ mod cancel;
 mod config;
 mod dlq;
 mod enqueue;
+mod events;
 mod kind;
 mod list;
 mod logs;
@@ -43,6 +44,7 @@ pub(crate) fn run(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::List(args) => list::run(session, &args),
         Command::Show { id } => show::run(session, &job_id(&id)?),
         Command::Logs(args) => logs::run(session, &args),
+        Command::Events(args) => events::run(session, &args),
         Command::Wait(args) => wait::run(session, &args),
         Command::Cancel { ids, reason, by } => {
             let by = by.unwrap_or_else(who);

@@ -125,6 +125,12 @@ impl Ui {
         self.line(display::json(&text))
     }
 
+    /// Prints one JSON document of many: on one line, wherever that goes.
+    pub(crate) fn json_line<T: Serialize>(&self, document: &T) -> Result<(), CliError> {
+        let text = serde_json::to_string(document).map_err(io::Error::other)?;
+        self.line(display::json(&text))
+    }
+
     /// Says something that is not data.
     pub(crate) fn note(&self, text: impl fmt::Display) {
         to_stderr(format!("{text}\n"));

@@ -4,6 +4,7 @@ mod config;
 mod dead;
 mod endings;
 mod enqueue;
+mod events;
 mod kinds;
 mod looking;
 mod queues;

@@ -153,6 +153,7 @@ fn help_has_examples() {
         &["run", "--help"],
         &["worker", "start", "--help"],
         &["list", "--help"],
+        &["events", "--help"],
         &["wait", "--help"],
         &["config", "--help"],
     ] {

@@ -6,6 +6,7 @@ use rusqlite::{CachedStatement, Row};
 
 use super::cancelling;
 use super::catalogue::Lane;
+use super::event::Entry;
 use super::expiry;
 use super::group;
 use super::limit::Room;
@@ -13,6 +14,7 @@ use super::line::{self, Run};
 use super::row;
 use super::transaction::Tx;
 use super::unique;
+use crate::event::Change;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
 use crate::job::Claimed;
 use crate::state::{Event, transition};
@@ -324,8 +326,10 @@ impl<'a> Take<'a> {
             }
             let states: Option<i64> = row.get(9)?;
             frees.extend(states.filter(|&states| unique::ends_at_claim(states)).map(|_| pick.key));
+            tx.moved(pick.lane.lane, before, now, || {
+                Entry::under(job.lease, job.worker, Change::Claimed).named(Some(&job.id))
+            });
             claimed.push(job);
-            tx.moved(pick.lane.lane, before, now);
         }
         drop(rows);
         let limited = first.lane.limits.concurrency.map(|_| first.lane.number);

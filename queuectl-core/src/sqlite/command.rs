@@ -10,6 +10,7 @@ use super::cancelling;
 use super::dead;
 use super::dependents;
 use super::enqueue::find;
+use super::event::{self, Entry, Noted};
 use super::expiry;
 use super::line;
 use super::note;
@@ -17,7 +18,8 @@ use super::row;
 use super::settle;
 use super::transaction::Tx;
 use super::unique;
-use crate::id::{JobId, JobKey, Lease, Name};
+use crate::event::Change;
+use crate::id::{JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::Json;
 use crate::settings::{Setting, Settings};
 use crate::state::{Event, RefusedTransition, State, transition};
@@ -63,8 +65,7 @@ pub(super) fn cancel_one(
     remark: &Remark<'_>,
 ) -> Result<Cancelled, StoreError> {
     let Remark { text: reason, by } = *remark;
-    let next =
-        transition(state, Event::Cancel).map_err(|refused| StoreError::Other(refused.into()))?;
+    transition(state, Event::Cancel).map_err(|refused| StoreError::Other(refused.into()))?;
     if state == State::Processing {
         // Its worker stops it; the first reason stands, and who gave it.
         let first = tx.execute(
@@ -78,13 +79,32 @@ pub(super) fn cancel_one(
             "UPDATE queuectl_job SET updated_at = ?2 WHERE key = ?1",
             (key.0, tx.now.as_millis()),
         )?;
+        log_request(tx, key, remark)?;
         return Ok(Cancelled::Requested);
     }
-    settle::end_waiting(tx, key, state, next, reason)?;
+    settle::end_waiting(tx, key, state, Event::Cancel, remark)?;
     if let Some(by) = by {
         aside::set_canceller(tx, key, by)?;
     }
     Ok(Cancelled::Now)
+}
+
+/// The event log tells of each request, whichever stands.
+fn log_request(tx: &mut Tx<'_>, key: JobKey, remark: &Remark<'_>) -> Result<(), StoreError> {
+    if !tx.logs() {
+        return Ok(());
+    }
+    let (lane, token, worker) = tx
+        .prepare("SELECT lane, token, worker FROM queuectl_lease WHERE key = ?1")?
+        .query_row([key.0], |row| Ok((row.get(0)?, Token(row.get(1)?), WorkerKey(row.get(2)?))))?;
+    let entry = Entry {
+        reason: Some(remark.text.to_owned()),
+        by: remark.by.map(str::to_owned),
+        ..Entry::under(Lease { key, token }, worker, Change::CancelRequested)
+    };
+    let (from, to) = (Some(State::Processing), Some(State::Processing));
+    tx.log(Noted { lane, from, to, entry });
+    Ok(())
 }
 
 pub(super) fn retry(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<(), StoreError> {
@@ -158,7 +178,7 @@ pub(super) fn again(
         true => line::make_ready(tx, key)?,
         false => line::make_due(tx, key)?,
     }
-    tx.moved(lane, state, next);
+    tx.moved(lane, state, next, || Entry::of(key, Change::Retried));
     Ok(())
 }
 
@@ -218,13 +238,17 @@ pub(super) fn delete(
     tx.execute("DELETE FROM queuectl_attempt WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_output WHERE job = ?1", [key.0])?;
     tx.execute("DELETE FROM queuectl_dependency WHERE child = ?1", [key.0])?;
+    if matches!(id, JobId::Chosen(_)) {
+        // The row tells by which id the job is known.
+        tx.write_events()?;
+    }
     let (lane, unique_states): (_, Option<i64>) = tx
         .prepare("DELETE FROM queuectl_job WHERE key = ?1 RETURNING lane, unique_states")?
         .query_row([key.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if unique_states.is_some_and(|states| states.abs() & unique::PERIOD != 0) {
         tx.execute("DELETE FROM queuectl_period WHERE job = ?1", [key.0])?;
     }
-    tx.count(lane, state, -1);
+    tx.moved(lane, state, None, || Entry::of(key, Change::Deleted).named(Some(id)));
     dependents::deleted(tx, key, dependents::called(id))
 }
 
@@ -311,11 +335,14 @@ pub(super) fn change_setting(
             tx.execute("DELETE FROM queuectl_setting WHERE name = ?1", [setting.as_str()])?;
         }
     }
-    let aging = tx.catalogue.settings().aging;
+    let Settings { aging, event_log, .. } = *tx.catalogue.settings();
     tx.raise_epoch()?;
     tx.reload_catalogue()?;
     if tx.catalogue.settings().aging != aging {
         line::rank_again(tx)?;
+    }
+    if event_log && !tx.logs() {
+        event::clear(tx)?;
     }
     Ok(tx.catalogue.settings().clone())
 }

@@ -8,12 +8,14 @@
 use rusqlite::{OptionalExtension, Row};
 
 use super::batch;
+use super::event::Entry;
 use super::expiry;
 use super::line;
 use super::row;
 use super::transaction::Tx;
 use super::untold;
 use crate::dependency::{Condition, Needs, Otherwise, Outlook};
+use crate::event::Change;
 use crate::id::{JobId, JobKey};
 use crate::state::State;
 use crate::store::StoreError;
@@ -279,7 +281,7 @@ fn free(tx: &mut Tx<'_>, child: JobKey) -> Result<(), StoreError> {
             true => line::make_ready(tx, child)?,
             false => line::make_due(tx, child)?,
         }
-        tx.moved(lane, State::Blocked, State::Pending);
+        tx.moved(lane, State::Blocked, State::Pending, || Entry::of(child, Change::Unblocked));
     }
     Ok(())
 }
@@ -297,7 +299,10 @@ pub(super) fn cancel(tx: &mut Tx<'_>, child: JobKey, reason: &str) -> Result<boo
         .optional()?;
     if let Some(lane) = lane {
         expiry::forget(tx, child)?;
-        tx.moved(lane, State::Blocked, State::Cancelled);
+        tx.moved(lane, State::Blocked, State::Cancelled, || Entry {
+            reason: Some(reason.to_owned()),
+            ..Entry::of(child, Change::Cancelled)
+        });
     }
     Ok(lane.is_some())
 }

@@ -6,12 +6,14 @@ use super::aside;
 use super::batch;
 use super::cancelling;
 use super::dependents;
+use super::event::Entry;
 use super::expiry;
 use super::insert::{Form, NewRow, Times, Usual};
 use super::line::{self, Run};
 use super::row;
 use super::transaction::Tx;
 use super::unique::{self, Holder};
+use crate::event::Change;
 use crate::id::{JobId, JobKey, Name};
 use crate::job::{NewJob, OnConflict};
 use crate::state::State;
@@ -61,7 +63,7 @@ impl Adding {
             .collect::<Result<Vec<_>, StoreError>>()?;
         let first = Usual::insert(tx, statement, &rows)?;
         for (key, Usual { job, lane }) in (first.0..).map(JobKey).zip(rows) {
-            tx.count(lane, State::Pending, 1);
+            tx.moved(lane, None, State::Pending, || Entry::of(key, Change::Added).named(None));
             let rank = line::rank_now(tx, job.priority);
             self.make_ready(tx, Run { lane, rank, first: key, last: key })?;
             self.added.push(Enqueued { id: JobId::Auto(key), key, created: true, changed: false });
@@ -131,7 +133,9 @@ impl Adding {
 
     /// Does for a job that has its row now what else is to be done.
     fn note(&mut self, tx: &mut Tx<'_>, key: JobKey, row: NewRow<'_>) -> Result<(), StoreError> {
-        tx.count(row.lane, row.state, 1);
+        tx.moved(row.lane, None, row.state, || {
+            Entry::of(key, Change::Added).named(row.job.id.as_ref())
+        });
         match row.state {
             State::Pending if row.is_run_now(tx) => {
                 let (lane, rank) = (row.lane, line::rank_now(tx, row.job.priority));

@@ -12,7 +12,7 @@ use super::settle;
 use super::transaction::Tx;
 use crate::clock::{BootTime, Timestamp};
 use crate::id::JobKey;
-use crate::state::{Event, State, transition};
+use crate::state::{Event, State};
 use crate::store::StoreError;
 
 /// A job that waits can expire from now on: at the moment in its row.
@@ -110,9 +110,8 @@ pub(super) fn expire_one(tx: &mut Tx<'_>, key: JobKey) -> Result<(), StoreError>
     let (state, expires_at) = tx
         .prepare("SELECT state, expires_at FROM queuectl_job WHERE key = ?1")?
         .query_row([key.0], |row| Ok((row::state(row, 0)?, row::timestamp(row, 1)?)))?;
-    let next =
-        transition(state, Event::Expire).map_err(|refused| StoreError::Corrupt(refused.into()))?;
-    settle::end_waiting(tx, key, state, next, &format!("expired: not begun by {expires_at}"))
+    let reason = format!("expired: not begun by {expires_at}");
+    settle::end_waiting(tx, key, state, Event::Expire, &reason.as_str().into())
 }
 
 /// The boot clock has begun again: expiries that it measured fall back to the wall clock.

@@ -17,6 +17,7 @@ mod dead;
 mod dependents;
 mod enqueue;
 mod error;
+mod event;
 mod expiry;
 mod gate;
 mod group;
@@ -63,6 +64,7 @@ use self::transaction::Writer;
 use self::watch::Watchers;
 use crate::attempt::Attempt;
 use crate::clock::{Clock, SystemClock};
+use crate::event::JobEvent;
 use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Job, Json, NewJob, Note};
 use crate::limits::{Limit, QueueLimits};
@@ -555,6 +557,14 @@ impl Store for SqliteStore {
             };
             lease::workers(connection, boot_id.as_str())?.into_iter().map(describe).collect()
         })
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<JobEvent>, StoreError> {
+        self.read(|connection| event::events(connection, after, limit))
+    }
+
+    fn last_event(&self) -> Result<u64, StoreError> {
+        self.read(event::last)
     }
 
     fn watch(&self, waker: Waker) -> Result<Watch, StoreError> {

@@ -17,7 +17,8 @@ use crate::store::{JobQuery, LaneCounts, QueueInfo, Sort, StoreError};
 
 type Lanes = HashMap<i64, (Name, Name)>;
 
-fn lanes(connection: &Connection) -> Result<Lanes, StoreError> {
+/// Every lane's queue and kind.
+pub(super) fn lanes(connection: &Connection) -> Result<Lanes, StoreError> {
     let mut lanes = connection.prepare_cached(
         "SELECT lane, queuectl_queue.name, kind
          FROM queuectl_lane JOIN queuectl_queue USING (queue)",

@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 use super::aside;
 use super::dead;
 use super::dependents;
+use super::event::Entry;
 use super::expiry;
 use super::group;
 use super::line;
@@ -16,10 +17,11 @@ use super::transaction::Tx;
 use super::unique;
 use crate::attempt::{Captured, Cause, Report};
 use crate::clock::Timestamp;
+use crate::event::Change;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
 use crate::job::Json;
 use crate::state::{Event, State, transition};
-use crate::store::{Rescued, Settlement, StoreError, Verdict};
+use crate::store::{Remark, Rescued, Settlement, StoreError, Verdict};
 
 /// Applies the settlements; gives the leases that are no longer held.
 pub(super) fn settle(
@@ -110,7 +112,9 @@ impl<'a> Complete<'a> {
         while let Some(row) = held.next()? {
             let (key, worker) = (JobKey(row.get(0)?), WorkerKey(row.get(2)?));
             refused.extend(unheld.by_ref().take_while(|lease| lease.key != key));
-            tx.moved(row.get(1)?, State::Processing, State::Completed);
+            tx.moved(row.get(1)?, State::Processing, State::Completed, || {
+                Entry::under(Lease { key, token }, worker, Change::Completed)
+            });
             groups.extend(row.get::<_, Option<i64>>(3)?);
             match stretches.last_mut() {
                 Some(stretch) if (stretch.last.0 + 1, stretch.worker) == (key.0, worker) => {
@@ -409,7 +413,11 @@ fn finish(
     if let Some(group) = held.group {
         group::ended(tx, group)?;
     }
-    tx.moved(held.lane, State::Processing, state);
+    tx.moved(held.lane, State::Processing, state, || Entry {
+        cause: report.map(|report| report.cause),
+        reason: cancel_reason.filter(|_| state == State::Cancelled).map(str::to_owned),
+        ..Entry::under(lease, held.worker, Change::by(ending.event))
+    });
     if state.is_terminal() && leftovers {
         note_leftovers(tx, lease.key, NOBODY)?;
     }
@@ -426,15 +434,15 @@ fn finish(
     Ok(state)
 }
 
-/// Cancels a job that nobody holds: from the `state` in which it waits to the `next`, which the table of
-/// transitions has given.
+/// Cancels a job that nobody holds, from the state in which it waits, because `event` has happened to it.
 pub(super) fn end_waiting(
     tx: &mut Tx<'_>,
     key: JobKey,
     state: State,
-    next: State,
-    reason: &str,
+    event: Event,
+    remark: &Remark<'_>,
 ) -> Result<(), StoreError> {
+    let next = transition(state, event).map_err(|refused| StoreError::Corrupt(refused.into()))?;
     line::leave(tx, key)?;
     expiry::forget(tx, key)?;
     let lane = tx
@@ -443,8 +451,12 @@ pub(super) fn end_waiting(
              SET state = ?2, run_boot = NULL, cancel_reason = ?3, finished_at = ?4, updated_at = ?4
              WHERE key = ?1 RETURNING lane",
         )?
-        .query_row((key.0, row::code(next), reason, tx.now.as_millis()), |row| row.get(0))?;
-    tx.moved(lane, state, next);
+        .query_row((key.0, row::code(next), remark.text, tx.now.as_millis()), |row| row.get(0))?;
+    tx.moved(lane, state, next, || Entry {
+        reason: Some(remark.text.to_owned()),
+        by: remark.by.map(str::to_owned),
+        ..Entry::of(key, Change::by(event))
+    });
     note_leftovers(tx, key, NOBODY)
 }
 

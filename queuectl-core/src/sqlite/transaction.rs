@@ -13,6 +13,7 @@ use super::SqliteOptions;
 use super::catalogue::Catalogue;
 use super::checkpoint::Checkpoints;
 use super::error::{commit_error, copy};
+use super::event::{self, Entry, Noted};
 use super::gate::{Gate, Pass};
 use super::open::FileIdentity;
 use crate::clock::{BootTime, Clock, Timestamp};
@@ -81,6 +82,7 @@ impl Writer {
             boot: self.clock.boot(),
             counts: Vec::new(),
             left: self.step,
+            events: Vec::new(),
             broken: None,
             suspect: &mut self.suspect,
             committed: false,
@@ -110,6 +112,8 @@ pub(super) struct Tx<'a> {
     pub(super) left: usize,
     /// What has to be added to the counters before the commit.
     counts: Vec<(i64, State, i64)>,
+    /// What the event log is to say before the commit.
+    events: Vec<Noted>,
     /// The error by which SQLite has rolled the whole transaction back on its own.
     broken: Option<rusqlite::Error>,
     suspect: &'a mut bool,
@@ -147,18 +151,49 @@ impl<'a> Tx<'a> {
         self.connection.last_insert_rowid()
     }
 
-    /// Notes that a lane has `by` more jobs in a state.
-    pub(super) fn count(&mut self, lane: i64, state: State, by: i64) {
+    fn count(&mut self, lane: i64, state: State, by: i64) {
         match self.counts.iter_mut().find(|(l, s, _)| (*l, *s) == (lane, state)) {
             Some((_, _, n)) => *n += by,
             None => self.counts.push((lane, state, by)),
         }
     }
 
-    /// Notes that a job has moved.
-    pub(super) fn moved(&mut self, lane: i64, from: State, to: State) {
-        self.count(lane, from, -1);
-        self.count(lane, to, 1);
+    /// Notes that a job has moved, that it is new, or that it is gone: for the counters, and for the
+    /// event log. `entry` is asked for only where that is on.
+    #[inline]
+    pub(super) fn moved(
+        &mut self,
+        lane: i64,
+        from: impl Into<Option<State>>,
+        to: impl Into<Option<State>>,
+        entry: impl FnOnce() -> Entry,
+    ) {
+        let (from, to) = (from.into(), to.into());
+        if let Some(from) = from {
+            self.count(lane, from, -1);
+        }
+        if let Some(to) = to {
+            self.count(lane, to, 1);
+        }
+        if self.logs() {
+            self.log(Noted { lane, from, to, entry: entry() });
+        }
+    }
+
+    /// Whether the event log is on.
+    pub(super) fn logs(&self) -> bool {
+        self.catalogue.settings().event_log
+    }
+
+    /// Notes something for the event log, which is on. Out of the way of those that are off.
+    #[cold]
+    pub(super) fn log(&mut self, noted: Noted) {
+        self.events.push(noted);
+    }
+
+    /// Writes what was noted for the event log, because the rows that it is about may change.
+    pub(super) fn write_events(&mut self) -> Result<(), StoreError> {
+        Ok(self.flush_events()?)
     }
 
     /// How many jobs of a lane are processing by now.
@@ -191,12 +226,18 @@ impl<'a> Tx<'a> {
         if let Some(error) = &self.broken {
             return Err(copy(error).into());
         }
+        // What was noted before is not undone with the write.
+        if let Err(error) = self.flush_events() {
+            self.broken = Some(copy(&error));
+            return Err(error.into());
+        }
         self.execute("SAVEPOINT nested", [])?;
         let counts = self.counts.clone();
         let epoch = self.catalogue.epoch();
         let answer = write(self);
         if answer.is_err() {
             self.counts = counts;
+            self.events.clear();
             if let Err(error) = self.execute("ROLLBACK TO nested", []) {
                 // SQLite has rolled the whole transaction back, as it does when the disk is full.
                 self.broken = Some(copy(&error));
@@ -214,12 +255,12 @@ impl<'a> Tx<'a> {
         answer
     }
 
-    /// Writes the counters and commits. An error means that nobody knows whether it happened, but
-    /// for those that [`commit_error`](super::error::commit_error) tells apart.
+    /// Writes the counters and the event log, and commits. An error means that nobody knows whether
+    /// it happened, but for those that [`commit_error`](super::error::commit_error) tells apart.
     pub(super) fn commit(mut self) -> Result<(), rusqlite::Error> {
         let committed = match self.broken.take() {
             Some(error) => Err(error),
-            None => self.flush_counts().and_then(|()| self.execute("COMMIT", []).map(drop)),
+            None => self.flush().and_then(|()| self.execute("COMMIT", []).map(drop)),
         };
         // On an error the transaction may still be open; dropping it rolls it back.
         self.committed = committed.is_ok();
@@ -234,6 +275,18 @@ impl<'a> Tx<'a> {
     /// Undoes everything.
     pub(super) fn rollback(self) {
         drop(self);
+    }
+
+    fn flush(&mut self) -> rusqlite::Result<()> {
+        self.flush_events()?;
+        self.flush_counts()
+    }
+
+    fn flush_events(&mut self) -> rusqlite::Result<()> {
+        match std::mem::take(&mut self.events) {
+            none if none.is_empty() => Ok(()),
+            events => event::write(self, &events),
+        }
     }
 
     fn flush_counts(&mut self) -> rusqlite::Result<()> {

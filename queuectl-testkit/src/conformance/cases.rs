@@ -191,6 +191,31 @@ macro_rules! conformance_cases {
                 enqueuers_side_by_side_lose_nothing
                 what_was_acknowledged_is_there_after_reopening
             }
+            events: {
+                nothing_is_told_while_the_log_is_off
+                each_change_of_a_jobs_state_is_told
+                an_attempts_begin_and_end_say_which_it_is
+                what_becomes_of_the_jobs_of_a_dead_worker_is_told
+                what_a_worker_gives_back_when_it_goes_is_told
+                what_a_dead_worker_had_not_begun_is_told_as_given_back
+                a_cancelled_job_says_why_and_who_it_was
+                each_request_to_cancel_is_told
+                what_becomes_of_dependents_is_told
+                a_job_is_added_in_the_state_in_which_it_starts
+                jobs_of_a_batch_that_is_cancelled_are_told_each
+                a_job_that_expires_is_told
+                what_deletes_jobs_is_told_with_what_that_ends
+                what_is_done_to_dead_jobs_is_told
+                a_job_that_a_schedule_makes_is_told
+                what_changes_no_state_is_not_told
+                a_call_that_fails_is_not_told
+                entries_are_read_after_a_number_and_up_to_a_limit
+                the_log_begins_when_it_is_turned_on
+                a_log_that_is_turned_off_forgets_and_its_numbers_go_on
+                only_the_newest_entries_are_kept
+                every_handle_writes_and_reads_the_same_log
+                entries_of_many_writers_follow_each_other
+            }
             expiry: {
                 an_expiry_is_kept_with_the_job
                 a_job_that_has_expired_is_not_claimed

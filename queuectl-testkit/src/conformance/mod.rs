@@ -23,6 +23,7 @@ pub mod conditions;
 pub mod dead;
 pub mod dependencies;
 pub mod enqueue;
+pub mod events;
 pub mod expiry;
 pub mod lease;
 pub mod limits;
@@ -38,10 +39,12 @@ mod trial;
 pub mod unique;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use queuectl_core::{ManualClock, Store};
+use queuectl_core::{ManualClock, Setting, Store};
 
 pub use self::trial::Trial;
+use crate::replay::Replay;
 
 /// A fresh, empty store, and what a test may do around it. Each case gets one of its own.
 pub trait Fixture {
@@ -77,14 +80,55 @@ pub fn run(name: &'static str, fixture: impl Fixture + 'static, case: Case) {
     case(&mut Trial::new(name, Box::new(fixture)));
 }
 
-/// Expands to one `#[test]` for each case of the suite, in a module for each topic. Takes an
-/// expression that makes a [`Fixture`].
+/// Runs every case once more with the event log on, and replays it: whatever moves a job in any of them is
+/// told, and leads to what the store has.
+///
+/// # Panics
+///
+/// If a case fails, or the log is not what happened.
+pub fn replayed(fixture: impl Fn() -> Box<dyn Fixture> + Sync) {
+    const THREADS: usize = 4;
+    // These are about the settings themselves.
+    let own = ["settings::", "events::"];
+    let cases: Vec<_> =
+        CASES.iter().filter(|(name, _)| !own.iter().any(|of| name.starts_with(of))).collect();
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some((name, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut trial = Trial::new(name, fixture());
+            trial.store().change_setting(Setting::EventLog, Some("on")).unwrap();
+            case(&mut trial);
+            let (store, mut replay) = (trial.store(), Replay::after(0));
+            let taken = replay.catch_up(store.as_ref());
+            let agrees = taken.and_then(|_| replay.compare(store.as_ref()));
+            agrees.unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(run);
+        }
+    });
+}
+
+/// Expands to one `#[test]` for each case of the suite, in a module for each topic, and to one for
+/// [`replayed`](crate::conformance::replayed). Takes an expression that makes a [`Fixture`].
 ///
 /// See the [crate's docs](crate) for an example.
 #[macro_export]
 macro_rules! conformance_suite {
     ($fixture:expr) => {
         $crate::conformance_cases! { conformance_tests [$fixture] }
+
+        mod replayed {
+            #[allow(unused_imports)]
+            use super::*;
+
+            #[test]
+            fn every_case_is_told_by_the_event_log() {
+                $crate::conformance::replayed(|| Box::new($fixture));
+            }
+        }
     };
 }
 

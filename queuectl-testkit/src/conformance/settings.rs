@@ -5,7 +5,7 @@ use queuectl_core::{InvalidSetting, Setting, Settings, StoreError};
 use super::trial::Trial;
 
 /// A value for each setting that is not its default.
-const OTHER: [(Setting, &str); 15] = [
+const OTHER: [(Setting, &str); 17] = [
     (Setting::MaxRetries, "7"),
     (Setting::MaxCrashes, "2"),
     (Setting::BackoffBase, "1.5"),
@@ -20,6 +20,8 @@ const OTHER: [(Setting, &str); 15] = [
     (Setting::RetentionCompletedCount, "5000"),
     (Setting::RetentionDeadCount, "0"),
     (Setting::Aging, "5m"),
+    (Setting::EventLog, "on"),
+    (Setting::EventLogCount, "5000"),
     (Setting::Durability, "normal"),
 ];
 

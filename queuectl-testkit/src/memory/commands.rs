@@ -194,6 +194,7 @@ impl Data {
             let id = self.jobs[&key].job.id.clone();
             let batch = self.jobs[&key].job.batch.clone();
             let state = self.jobs[&key].job.state;
+            self.log.deleted(&self.jobs[&key].job, now);
             self.remove(key);
             self.deleted(key, &id, now)?;
             if let Some(batch) = batch {
@@ -232,6 +233,7 @@ impl Data {
         let default = || Settings::default().get(setting);
         let value = value.map_or_else(default, str::to_owned);
         self.settings.set(setting, &value)?;
+        self.log.switch(self.settings.event_log);
         Ok(self.settings.clone())
     }
 }
@@ -245,6 +247,7 @@ impl Record {
         }
         if self.job.state == State::Processing {
             self.job.updated_at = now.wall;
+            self.log_request(remark, now);
             Ok(())
         } else {
             self.happen(Event::Cancel, now)

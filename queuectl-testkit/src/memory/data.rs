@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use queuectl_core::store::{Rescued, StopMode};
 use queuectl_core::{
-    Attempt, BootId, BootTime, Cause, Clock, Condition, Event, Failure, Job, JobId, JobKey, Lease,
-    Name, Note, Policy, RefusedTransition, Report, Settings, State, StoreError, Timestamp, Token,
-    WorkerKey, transition,
+    Attempt, BootId, BootTime, Cause, Change, Clock, Condition, Event, Failure, Job, JobId, JobKey,
+    Lease, Name, Note, Policy, RefusedTransition, Report, Settings, State, StoreError, Timestamp,
+    Token, WorkerKey, transition,
 };
 
+use super::events::Log;
 use super::limits::Queue;
 use super::schedules::Kept;
 
@@ -44,6 +45,7 @@ pub(super) struct Data {
     /// Of the kinds that have a rule.
     pub(super) policies: BTreeMap<Name, Policy>,
     pub(super) settings: Settings,
+    pub(super) log: Log,
     pub(super) schedules: BTreeMap<Name, Kept>,
     /// What lost attempts of jobs that will not run again have left, and the process that is to end
     /// it, as long as it lives.
@@ -75,6 +77,8 @@ pub(super) struct Record {
     pub(super) lost_from: Option<Token>,
     /// The newest attempt that has begun.
     pub(super) begun: Option<Token>,
+    /// Where it tells what becomes of it.
+    pub(super) log: Log,
 }
 
 /// Jobs that are counted together.
@@ -282,6 +286,7 @@ impl Record {
     /// Moves the job on as the table of transitions says.
     pub(super) fn happen(&mut self, event: Event, now: &Now) -> Result<(), StoreError> {
         let job = &mut self.job;
+        let from = job.state;
         job.state =
             transition(job.state, event).map_err(|refused| wrong_state(job.id.clone(), refused))?;
         job.updated_at = now.wall;
@@ -289,6 +294,8 @@ impl Record {
         let report = self.attempts.last().and_then(|attempt| attempt.report.as_ref());
         let died = report.filter(|_| job.state == State::Dead);
         job.failure = died.map(|report| Failure::of(&job.kind, report).fingerprint());
+        self.log_move(Change::by(event), from, now);
+        let job = &mut self.job;
         if job.state != State::Processing {
             job.worker = None;
         }

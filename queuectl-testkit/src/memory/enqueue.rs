@@ -72,9 +72,11 @@ impl Data {
         if let JobId::Chosen(name) = &id {
             self.chosen.insert(name.clone(), key);
         }
+        self.log.added(&record.job, now);
         self.jobs.insert(key, record);
         self.last_key = self.last_key.max(key.0);
         self.look_at_parents(key, now)?;
+        self.log.started(key);
         if let Some(batch) = &new.batch
             && !self.may_join(batch, key)
         {
@@ -194,6 +196,7 @@ impl Data {
             notes: Vec::new(),
             lost_from: None,
             begun: None,
+            log: self.log.clone(),
         };
         record.start(new.start, now);
         record.expire_later(new.expiry, now);

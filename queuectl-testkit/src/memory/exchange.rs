@@ -173,13 +173,13 @@ impl Data {
 
 impl Record {
     fn claim(&mut self, worker: WorkerKey, now: &Now) -> Result<Claimed, StoreError> {
-        self.happen(Event::Claim, now)?;
         let job = &mut self.job;
         self.gave_up |= !job.unique_while.contains(&State::Processing);
         job.token = Token(job.token.0 + 1);
         job.attempts += 1;
         job.worker = Some(worker);
         job.started_at = Some(now.wall);
+        self.happen(Event::Claim, now)?;
         self.attempts.push(Attempt {
             token: self.job.token,
             number: self.job.attempts,

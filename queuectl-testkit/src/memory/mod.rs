@@ -6,6 +6,7 @@
 //!
 //! - `data`: what is kept, and when a waiting job is due;
 //! - `enqueue`, `exchange`, `workers`, `commands`: the writing calls;
+//! - `events`: the event log;
 //! - `dead`: many dead jobs at a time, and notes;
 //! - `limits`: what limits a queue;
 //! - `schedules`: what is enqueued again and again;
@@ -17,6 +18,7 @@ mod data;
 mod dead;
 mod dependents;
 mod enqueue;
+mod events;
 mod exchange;
 mod limits;
 mod reading;
@@ -35,7 +37,7 @@ use queuectl_core::store::{
     Settlement, StopMode, Sweep, Swept, Ticked, Waker, Watch, WorkerInfo,
 };
 use queuectl_core::{
-    Attempt, Clock, Job, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
+    Attempt, Clock, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
     QueueLimits, Rule, Schedule, Setting, Settings, Store, StoreError, WorkerKey,
 };
 
@@ -109,7 +111,10 @@ impl MemoryStore {
         changed: impl FnOnce(&T) -> bool,
     ) -> Result<T, StoreError> {
         let mut data = lock(&self.shared.data);
-        let done = body(&mut data, &Now::read(self.shared.clock.as_ref()))?;
+        let mark = data.log.mark();
+        let done = body(&mut data, &Now::read(self.shared.clock.as_ref()))
+            .inspect_err(|_| data.log.back_to(&mark))?;
+        data.log.trim(&data.settings);
         drop(data);
         if changed(&done) {
             self.shared.wake();
@@ -379,6 +384,14 @@ impl Store for MemoryStore {
 
     fn workers(&self) -> Result<Vec<WorkerInfo>, StoreError> {
         Ok(self.read(Data::workers))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<JobEvent>, StoreError> {
+        Ok(self.read(|data, _| data.log.events(after, limit)))
+    }
+
+    fn last_event(&self) -> Result<u64, StoreError> {
+        Ok(self.read(|data, _| data.log.last()))
     }
 
     fn watch(&self, waker: Waker) -> Result<Watch, StoreError> {

@@ -10,7 +10,8 @@ use queuectl_core::store::{
 };
 use queuectl_core::{
     After, AfterBatch, Attempt, Cause, Clock, Job, JobId, JobKey, Json, Lease, ManualClock,
-    Name as Text, NewJob, Note, Rate, Report, Store, StoreError, Timestamp, Token, WorkerKey,
+    Name as Text, NewJob, Note, Rate, Report, Setting, Store, StoreError, Timestamp, Token,
+    WorkerKey,
 };
 
 use super::seen::{
@@ -23,6 +24,7 @@ use super::step::{
 use super::work::SAID;
 use super::world::Abilities;
 use crate::conformance::Fixture;
+use crate::replay::Replay;
 
 /// Far above the numbers that stores give: what was never there goes by its number in the story.
 const NEVER: i64 = 1 << 40;
@@ -41,6 +43,8 @@ pub(super) struct Driver {
     homes: BTreeMap<WorkerKey, Who>,
     /// When each lease was given.
     given: BTreeMap<Name, Timestamp>,
+    /// What the event log has told, which is on.
+    replay: Replay,
 }
 
 impl Driver {
@@ -60,13 +64,24 @@ impl Driver {
             workers: BTreeMap::new(),
             homes: BTreeMap::new(),
             given: BTreeMap::new(),
+            replay: Replay::default(),
         };
         driver.open();
+        let on = driver.store(Who::Main).change_setting(Setting::EventLog, Some("on"));
+        on.expect("the event log can be turned on");
         driver
     }
 
     pub(super) fn abilities(&self) -> Abilities {
         self.abilities
+    }
+
+    /// Holds the event log against what the store has, and thereby against what it should have.
+    pub(super) fn replay(&mut self, who: Who) -> Result<(), String> {
+        let (mut replay, store) = (std::mem::take(&mut self.replay), self.store(who));
+        let agrees = replay.catch_up(store).and_then(|_| replay.compare(store));
+        self.replay = replay;
+        agrees.map_err(|wrong| wrong.to_string())
     }
 
     fn open(&mut self) {

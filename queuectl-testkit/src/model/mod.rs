@@ -201,7 +201,7 @@ impl Story {
         let who = if self.log.len().is_multiple_of(2) { Who::Main } else { Who::Other };
         let seen = self.driver.seen(who).map_err(|error| format!("reading: {error:?}"))?;
         match seen.difference(&self.world.seen()) {
-            None => Ok(()),
+            None => self.driver.replay(who).map_err(|wrong| self.told(&wrong)),
             Some((has, should)) => {
                 Err(self.told(&format!("the store has\n  {has}\nwhere it should have\n  {should}")))
             }

@@ -15,12 +15,13 @@ use queuectl_core::store::{
     QueueInfo, Registration, Remark, Rescued, Settlement, StopMode, Sweep, Swept, Ticked,
 };
 use queuectl_core::{
-    Attempt, Job, JobId, JobKey, Json, Lease, Limit, ManualClock, Name, NewJob, Rule, Schedule,
-    Setting, Settings, State, Store, StoreError, WorkerKey,
+    Attempt, Change, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, ManualClock, Name, NewJob,
+    Rule, Schedule, Setting, Settings, State, Store, StoreError, WorkerKey,
 };
 
 use super::Open;
 use crate::MemoryStore;
+use crate::replay::Replay;
 
 /// One process's way to the stores. Dropping it is the death of the process.
 pub(super) struct Handle {
@@ -42,6 +43,8 @@ pub(super) struct Mirror {
     /// Much is left for later by each call.
     in_steps: bool,
     steps: Cell<u64>,
+    /// What the event log has said since it is on.
+    replay: Replay,
 }
 
 type Answer<T> = Result<T, StoreError>;
@@ -61,7 +64,13 @@ impl Mirror {
             workers_back: HashMap::new(),
             in_steps,
             steps: Cell::default(),
+            replay: Replay::after(0),
         }
+    }
+
+    /// Turns the event log on before anything has happened.
+    pub(super) fn log_events(&self) {
+        expect(self.change(&self.looking, Setting::EventLog, Some("on")));
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -428,6 +437,37 @@ impl Mirror {
         expect(self.looking.real.job(&self.id(key)))
     }
 
+    /// What the event logs have told since the last call, which must be the same; and whether they told of
+    /// a job of which they did not know, because it is older than they are.
+    pub(super) fn compare_events(&mut self) -> (Vec<Change>, bool) {
+        let last = expect(self.looking.real.last_event());
+        same("the number of the last event", last, expect(self.looking.model.last_event()));
+        if !expect(self.settings(&self.looking)).event_log {
+            let real = expect(self.looking.real.events(0, 1));
+            same("the events of a log that is off", real, Vec::new());
+            self.replay = Replay::after(last);
+            return (Vec::new(), false);
+        }
+        let since = |store: &dyn Store| expect(store.events(self.replay.last(), usize::MAX));
+        let ours = since(self.looking.real.as_ref());
+        let theirs = since(&self.looking.model).into_iter().map(|event| self.event_back(event));
+        same("events", of_each_job(ours.clone()), of_each_job(theirs.collect()));
+        let mut older = false;
+        for event in &ours {
+            older |= event.change != Change::Added && !self.replay.knows(event.job);
+            self.replay.take(event).unwrap_or_else(|wrong| panic!("{wrong}"));
+        }
+        (ours.into_iter().map(|event| event.change).collect(), older)
+    }
+
+    fn event_back(&self, event: JobEvent) -> JobEvent {
+        JobEvent {
+            job: self.jobs_back[&event.job],
+            worker: event.worker.map(|worker| self.workers_back[&worker]),
+            ..event
+        }
+    }
+
     /// Compares all that can be seen of both stores, and holds it against itself.
     pub(super) fn compare(&self) {
         self.rest();
@@ -457,6 +497,8 @@ impl Mirror {
         same("failures", failures, expect(self.looking.model.failures(usize::MAX)));
         let batches = |store: &dyn Store| expect(store.batches(usize::MAX));
         same("batches", batches(self.looking.real.as_ref()), batches(&self.looking.model));
+        let told = self.replay.compare(self.looking.real.as_ref());
+        told.unwrap_or_else(|wrong| panic!("{wrong}"));
         let counts = expect(self.counts(&self.looking));
         for lane in &counts {
             for state in State::ALL {
@@ -597,6 +639,17 @@ fn same<T: PartialEq + Debug>(what: &str, real: T, model: T) -> T {
 
 fn expect<T>(answer: Answer<T>) -> T {
     answer.unwrap_or_else(|error| panic!("a store failed by itself: {error:?}"))
+}
+
+/// The events of each job in their order; in which order several jobs are told of by one call is the store's
+/// own affair, and so are the words of reasons.
+fn of_each_job(mut events: Vec<JobEvent>) -> Vec<JobEvent> {
+    events.sort_by_key(|event| (event.job, event.seq));
+    for event in &mut events {
+        event.seq = 0;
+        event.reason = event.reason.take().map(|_| String::new());
+    }
+    events
 }
 
 /// All jobs, by id.

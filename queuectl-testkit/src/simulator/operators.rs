@@ -145,7 +145,12 @@ impl Operators {
                 mirror.change_policy(by, kind, rule)
             }
             Request::Stop(worker, mode) => mirror.stop(by, *worker, *mode),
-            Request::Set(setting, value) => mirror.change(by, *setting, *value),
+            Request::Set(setting, value) => {
+                if (*setting, *value) == (Setting::EventLog, Some("off")) {
+                    env.tally.count("an event log turned off");
+                }
+                mirror.change(by, *setting, *value)
+            }
             Request::Prune => mirror.prune(by).map(|count| env.tally.add("jobs deleted", count)),
             Request::PutSchedule(schedule) => mirror.put_schedule(by, schedule).map(|new| {
                 // Of another definition the same moment is another tick, but it comes after the last one.
@@ -213,8 +218,10 @@ impl Operators {
                 Request::Stop(dice.pick(workers), mode)
             }
             92..96 => {
-                let (setting, values): (_, [_; 3]) = match dice.roll(7) {
-                    5 => (Setting::MaxCrashes, [None, Some("1"), Some("2")]),
+                let (setting, values): (_, [_; 3]) = match dice.roll(9) {
+                    7 => (Setting::MaxCrashes, [None, Some("1"), Some("2")]),
+                    6 => (Setting::EventLog, [Some("on"), Some("on"), Some("off")]),
+                    5 => (Setting::EventLogCount, [None, Some("500"), Some("5000")]),
                     4 => (Setting::RetentionDeadCount, [None, Some("0"), Some("5")]),
                     3 => (Setting::Aging, [None, Some("1"), Some("10")]),
                     0 => (Setting::RetentionCompleted, [None, Some("5"), Some("30")]),

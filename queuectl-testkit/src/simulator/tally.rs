@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use queuectl_core::Change;
+
 /// Counts by name: steps, faults, and the states that a run must have reached to mean anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally(BTreeMap<&'static str, u64>);
@@ -11,6 +13,8 @@ pub struct Tally(BTreeMap<&'static str, u64>);
 const WANTED: &[&str] = &[
     "an attempt told that its lease is lost",
     "an enqueue repeated after an unknown outcome",
+    "an event log turned off",
+    "an older job told of",
     "a call answered after the lease",
     "a call failed after its effect",
     "a call failed before its effect",
@@ -59,6 +63,24 @@ const WANTED: &[&str] = &[
     "ticks missed",
 ];
 
+/// What became of jobs, as the event log tells it: in the order of [`Change::ALL`].
+const TOLD: [&str; Change::ALL.len()] = [
+    "told: added",
+    "told: claimed",
+    "told: completed",
+    "told: failed",
+    "told: died",
+    "told: snoozed",
+    "told: released",
+    "told: lease_lost",
+    "told: cancel_requested",
+    "told: cancelled",
+    "told: expired",
+    "told: unblocked",
+    "told: retried",
+    "told: deleted",
+];
+
 impl Tally {
     pub(super) fn count(&mut self, what: &'static str) {
         self.add(what, 1);
@@ -66,6 +88,10 @@ impl Tally {
 
     pub(super) fn add(&mut self, what: &'static str, number: u64) {
         *self.0.entry(what).or_default() += number;
+    }
+
+    pub(super) fn told(&mut self, change: Change) {
+        self.count(TOLD[change as usize]);
     }
 
     /// How often it came about.
@@ -87,6 +113,6 @@ impl Tally {
 
     /// What should have come about at least so often, and has not.
     pub fn missed(&self, at_least: u64) -> Vec<&'static str> {
-        WANTED.iter().copied().filter(|what| self.of(what) < at_least).collect()
+        WANTED.iter().chain(&TOLD).copied().filter(|what| self.of(what) < at_least).collect()
     }
 }

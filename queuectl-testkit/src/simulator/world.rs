@@ -54,6 +54,13 @@ impl Env {
         self.clock.now()
     }
 
+    /// Holds the event logs of both stores against each other, and counts what they tell.
+    fn compare_events(&mut self) {
+        let (told, older) = self.mirror.compare_events();
+        told.iter().for_each(|change| self.tally.told(*change));
+        self.tally.add("an older job told of", u64::from(older));
+    }
+
     /// Keeps what happens, if anybody is going to read it.
     pub(super) fn story(&mut self, what: impl FnOnce() -> String) {
         let now = self.now();
@@ -105,6 +112,10 @@ impl World {
             clock,
             story: telling.then(Vec::new),
         };
+        // In the others it may be turned on later.
+        if !seed.seed.is_multiple_of(4) {
+            env.mirror.log_events();
+        }
         let operators = Operators::new(&env);
         World { env, seed, processes: Vec::new(), operators, begun: 0 }
     }
@@ -136,6 +147,7 @@ impl World {
             }
             self.spread_the_word();
             self.env.mirror.rest();
+            self.env.compare_events();
             if step % COMPARE_EVERY == 0 {
                 self.env.mirror.compare();
             }
@@ -294,6 +306,7 @@ impl World {
         for step in 0..STEPS {
             self.somebody_acts();
             self.env.mirror.rest();
+            self.env.compare_events();
             self.env.changed = false;
             self.env.tally.count("steps at rest");
             let over = || self.waiting().is_empty() && self.env.witness.forgotten().is_empty();

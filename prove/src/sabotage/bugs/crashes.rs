@@ -63,8 +63,26 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[
             (
                 "queuectl-core/src/sqlite/transaction.rs",
-                r#"self.flush_counts().and_then(|()| self.execute("COMMIT", []).map(drop)),"#,
-                r#"self.execute("COMMIT", []).and_then(|_| self.flush_counts()),"#,
+                r#"self.flush().and_then(|()| self.execute("COMMIT", []).map(drop)),"#,
+                r#"self
+                .flush_events()
+                .and_then(|()| self.execute("COMMIT", []))
+                .and_then(|_| self.flush_counts()),"#,
+            ),
+        ],
+    },
+    Bug {
+        name: "events-after-the-commit",
+        breaks: "the event log tells what has happened, whoever dies when",
+        suites: &[&BOUNDARIES],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/transaction.rs",
+                r#"self.flush().and_then(|()| self.execute("COMMIT", []).map(drop)),"#,
+                r#"self
+                .flush_counts()
+                .and_then(|()| self.execute("COMMIT", []))
+                .and_then(|_| self.flush_events()),"#,
             ),
         ],
     },

@@ -253,7 +253,9 @@ pub(super) fn enqueue_looking(
         edits: &[
             (
                 "queuectl-core/src/sqlite/claim.rs",
-                r#"            tx.moved(pick.lane.lane, before, now);
+                r#"            tx.moved(pick.lane.lane, before, now, || {
+                Entry::under(job.lease, job.worker, Change::Claimed).named(Some(&job.id))
+            });
 "#,
                 "",
             ),

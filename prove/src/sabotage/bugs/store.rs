@@ -5,6 +5,45 @@ use crate::sabotage::suites::{CONFORMANCE, FILES, LOG_SIZE, POWER, UNITS, WORKER
 
 #[rustfmt::skip]
 pub(super) const BUGS: &[Bug] = &[
+    // The event log.
+
+    Bug {
+        name: "events-of-what-was-undone",
+        breaks: "a call that fails adds no entry to the event log",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/transaction.rs",
+                "            self.events.clear();\n",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "event-of-another-attempt",
+        breaks: "what ends an attempt says which",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/settle.rs",
+                "        ..Entry::under(lease, held.worker, Change::by(ending.event))",
+                "        ..Entry::under(Lease { token: Token(lease.token.0 + 1), ..lease }, held.worker, Change::by(ending.event))",
+            ),
+        ],
+    },
+    Bug {
+        name: "event-numbers-given-twice",
+        breaks: "the numbers of the event log go on when it is turned off and on again",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/migrations/0001_first.sql",
+                "    seq INTEGER PRIMARY KEY AUTOINCREMENT,",
+                "    seq INTEGER PRIMARY KEY,",
+            ),
+        ],
+    },
+
     // Durability and the writing transaction.
 
     Bug {

@@ -349,6 +349,28 @@ CREATE TABLE queuectl_aside (
     max_crashes INTEGER
 ) STRICT;
 
+-- The event log: what became of which job, in the order in which it was committed. Empty while the setting
+-- event-log is off. Numbers follow each other without a gap and are never used twice.
+CREATE TABLE queuectl_event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    job INTEGER NOT NULL,
+    -- The job's chosen id: the log outlives the job.
+    name TEXT,
+    lane INTEGER NOT NULL,
+    -- 0 added, 1 claimed, 2 completed, 3 failed, 4 died, 5 snoozed, 6 released, 7 lease_lost,
+    -- 8 cancel_requested, 9 cancelled, 10 expired, 11 unblocked, 12 retried, 13 deleted.
+    change INTEGER NOT NULL,
+    -- NULL if it was not there before, or is not any more.
+    state_before INTEGER,
+    state_after INTEGER,
+    token INTEGER,
+    worker INTEGER,
+    cause TEXT,
+    reason TEXT,
+    by TEXT
+) STRICT;
+
 -- Registered workers; the row goes when the worker does. Numbers are never used twice.
 CREATE TABLE queuectl_worker (
     worker INTEGER PRIMARY KEY AUTOINCREMENT,
