@@ -25,7 +25,7 @@ use queuectl_core::store::{
 use queuectl_core::{
     Attempt, Context, Handlers, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, Name, NewJob,
     Note, Policy, QueueLimits, Rule, Schedule, Setting, Settings, SqliteOptions, SqliteStore,
-    State, Store, StoreError, Worker, WorkerKey, WorkerOptions,
+    State, Store, StoreError, Weight, Worker, WorkerKey, WorkerOptions,
 };
 
 const JOBS: usize = 200;
@@ -205,6 +205,10 @@ impl<S: Store> Store for Counting<S> {
 
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
         self.count("limit").limit(queue, limits)
+    }
+
+    fn weigh(&self, queue: &Name, weight: Option<Weight>) -> Result<(), StoreError> {
+        self.count("weigh").weigh(queue, weight)
     }
 
     fn change_policy(&self, kind: &Name, rules: &[Rule]) -> Result<Policy, StoreError> {

@@ -134,7 +134,7 @@ Examples:
   queuectl dlq retry q1")]
     #[command(subcommand)]
     Dlq(Dlq),
-    /// List, pause and resume queues
+    /// List, limit, weigh, pause and resume queues
     #[command(after_help = "\
 Examples:
   queuectl queue list
@@ -771,6 +771,24 @@ Without options the limits of the queue are shown.")]
         /// Jobs that workers take in any period [default: none, any number]
         #[arg(long, value_name = "N/PERIOD|none")]
         rate: Option<String>,
+    },
+    /// Share the workers among queues whose jobs have the same priority
+    #[command(after_help = "\
+Where a queue has a weight, all queues take turns: with weights of 5 and 1, five
+jobs of the one run for each of the other, as long as both have some. A queue
+without a weight has 1. Priorities go first. Without a number the weight is
+shown. To run nothing of a queue, pause it.
+
+Examples:
+  queuectl queue weight mail 5
+  queuectl queue weight mail none")]
+    Weight {
+        /// The queue
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// 1 to 1000, or none to take it away
+        #[arg(value_name = "N|none", allow_negative_numbers = true)]
+        weight: Option<String>,
     },
     /// Run nothing more from queues; jobs that run go on
     #[command(after_help = "\

@@ -131,7 +131,7 @@ pub use job::{
     BATCH_LEN_MAX, Claimed, DEFAULT_QUEUE, Expiry, InvalidJob, JSON_LEN_MAX, Job, Json, NewJob,
     Note, OnConflict, Start, UniqueScope,
 };
-pub use limits::{InvalidRate, Limit, QueueLimits, Rate};
+pub use limits::{InvalidRate, InvalidWeight, Limit, QueueLimits, Rate, Weight};
 pub use policy::{Policy, Rule};
 pub use schedule::{InvalidCron, InvalidSchedule, Missed, Overlap, Schedule, Spec};
 pub use settings::{

@@ -1,4 +1,5 @@
-//! How much of a queue may run at a time, and how often its jobs may start.
+//! How much of a queue may run at a time, how often its jobs may start, and how much of the workers is its
+//! own.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -132,6 +133,70 @@ impl FromStr for Rate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a rate: write starts and a period of 1ms to 366days, like 100/1m or 5/s")]
 pub struct InvalidRate(String);
+
+/// How much of the workers a queue gets where others have jobs of the same priority: 1 to 1000, twice as
+/// much with twice the weight. A queue that is to get nothing is [paused](crate::Store::pause).
+///
+/// ```
+/// use queuectl_core::Weight;
+///
+/// assert_eq!("5".parse::<Weight>()?.get(), 5);
+/// assert_eq!(Weight::default().get(), 1);
+/// assert!(Weight::new(0).is_err());
+/// # Ok::<(), queuectl_core::InvalidWeight>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight(u32);
+
+impl Weight {
+    /// A weight of 1 to 1000.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidWeight`] for any other number.
+    pub fn new(weight: u32) -> Result<Self, InvalidWeight> {
+        let fits = (1..=1000).contains(&weight);
+        fits.then_some(Weight(weight)).ok_or_else(|| InvalidWeight(weight.to_string()))
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// How far a queue comes with each job that it is given; whoever is furthest behind is next. 2^32
+    /// for a weight of 1, and as much less as the weight is greater, rounded down: so the shares of two
+    /// queues are wrong by less than one in four million.
+    pub fn stride(self) -> i64 {
+        (1 << 32) / i64::from(self.0)
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Weight(1)
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Weight {
+    type Err = InvalidWeight;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let weight = text.trim().parse().ok().and_then(|weight| Weight::new(weight).ok());
+        weight.ok_or_else(|| InvalidWeight(text.to_owned()))
+    }
+}
+
+/// A number or text is not a weight. Trying again does not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a weight: write a whole number from 1 to 1000")]
+pub struct InvalidWeight(String);
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use crate::event::JobEvent;
 use crate::failure::Failure;
 use crate::id::{CHOSEN_KEY_MAX, Fingerprint, JobId, JobKey, Lease, Name, Token, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Claimed, Job, Json, NewJob, Note};
-use crate::limits::{Limit, QueueLimits, Rate};
+use crate::limits::{Limit, QueueLimits, Rate, Weight};
 use crate::policy::{Policy, Rule};
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
 use crate::settings::{InvalidSetting, Setting, Settings};
@@ -134,7 +134,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// before the claim. Settlements in the order of their jobs' numbers are applied fastest.
     ///
     /// *Claiming* first makes due jobs claimable, then gives each worker at most as many jobs as it
-    /// asks for, by priority, then in order of enqueueing, from queues that are not paused, of the
+    /// asks for, by priority, then in order of enqueueing (or where queues have
+    /// [weights](Store::weigh), by turns), from queues that are not paused, of the
     /// kinds that are named, within the queues' [limits](Store::limit). With the setting
     /// [`Aging`](Setting::Aging) a waiting job's priority counts as one higher for each so much time that
     /// has passed since it could run by the wall clock; of those that are equal then, the one that could
@@ -341,6 +342,42 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// before another one of the queue or key does.
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError>;
 
+    /// Gives a queue, which need not have jobs yet, a weight; `None` takes it away.
+    ///
+    /// Where a queue has a weight, all share: of jobs of the same priority that a claim could give, it gives
+    /// those of several queues in proportion to their weights, where a queue without one has 1, and those of
+    /// one queue in order. With [`Aging`](Setting::Aging), priorities are the same that count as the same
+    /// whole number by now. Priority goes first, and what a queue is given by it counts as well.
+    ///
+    /// Next is always the queue that is furthest behind, and of those that are level, the one whose job
+    /// would come first without weights. With each job a queue comes on by the [stride](Weight::stride) of
+    /// its weight, from where it stands, or from where the last one that was given a job stood if that is
+    /// further on: so a queue that had nothing to give does not make up for it. A queue whose weight is
+    /// changed stands there, too. As long as no queue has a weight, nobody counts.
+    ///
+    /// ```
+    /// # use queuectl_core::store::{ClaimRequest, Queues, Registration};
+    /// # use queuectl_core::{Name, NewJob, SqliteOptions, SqliteStore, Store, Weight};
+    /// # use std::time::Duration;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = SqliteOptions { create: true, ..SqliteOptions::default() };
+    /// # let store = SqliteStore::open(folder.path().join("queue.db"), options)?;
+    /// let job = |queue| NewJob::new("k", &())?.queue(queue);
+    /// for queue in ["import", "import", "import", "import", "mail", "mail", "mail"] {
+    ///     store.enqueue(&[job(queue)?])?;
+    /// }
+    /// store.weigh(&Name::new("mail")?, Some(Weight::new(2)?))?;
+    /// # let lease = Duration::from_secs(30);
+    /// # let workers = store.register(&Registration { workers: 1, lease, log: None })?;
+    /// # let (workers, kinds) = ([(workers[0], 6)], [Name::new("k")?]);
+    /// # let claim = ClaimRequest { workers: &workers, queues: &Queues::All, kinds: &kinds };
+    /// let claimed = store.exchange(&[], Some(&claim))?.claimed;
+    /// let order: Vec<&str> = claimed.iter().map(|job| job.queue.as_str()).collect();
+    /// assert_eq!(order, ["import", "mail", "mail", "import", "mail", "import"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn weigh(&self, queue: &Name, weight: Option<Weight>) -> Result<(), StoreError>;
+
     /// Changes rules of a kind, of which there need not be jobs yet, all at once; gives the new policy.
     ///
     /// A job's own values go before those of its kind, and these before the store's settings. A job is given
@@ -446,7 +483,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn counts(&self) -> Result<Vec<LaneCounts>, StoreError>;
 
     /// The queues that have been used: enqueued to, whether or not the jobs are still there, paused,
-    /// or limited.
+    /// limited, or weighed.
     fn queues(&self) -> Result<Vec<QueueInfo>, StoreError>;
 
     /// The registered workers, live or not yet known to be dead.
@@ -1011,6 +1048,8 @@ pub struct QueueInfo {
     pub paused: bool,
     /// What limits it.
     pub limits: QueueLimits,
+    /// Its [weight](Store::weigh), if it has one.
+    pub weight: Option<Weight>,
 }
 
 /// A registered worker.

@@ -12,7 +12,7 @@ use queuectl_core::store::{
 };
 use queuectl_core::{
     Attempt, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
-    QueueLimits, Rule, Schedule, Setting, Settings, Store, StoreError, WorkerKey,
+    QueueLimits, Rule, Schedule, Setting, Settings, Store, StoreError, Weight, WorkerKey,
 };
 
 /// What is done with the calls by which workers hold jobs. By itself: they are made on the store behind.
@@ -153,6 +153,7 @@ impl<S: Store, L: Layer> Store for Layered<S, L> {
         fn expire() -> u64;
         fn pause(queue: &Name, paused: bool) -> ();
         fn limit(queue: &Name, limits: &[Limit]) -> QueueLimits;
+        fn weigh(queue: &Name, weight: Option<Weight>) -> ();
         fn change_policy(kind: &Name, rules: &[Rule]) -> Policy;
         fn policies() -> BTreeMap<Name, Policy>;
         fn stop(workers: &[WorkerKey], mode: StopMode) -> ();

@@ -1,10 +1,10 @@
-//! `queue`: lists, limits, pauses and resumes queues.
+//! `queue`: lists, limits, weighs, pauses and resumes queues.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use queuectl_core::store::Store;
-use queuectl_core::{Limit, Name, QueueLimits, Rate, State};
+use queuectl_core::{InvalidWeight, Limit, Name, QueueLimits, Rate, State, Weight};
 use serde::Serialize;
 
 use super::names;
@@ -26,6 +26,7 @@ struct QueueView {
     name: String,
     paused: bool,
     limits: LimitsView,
+    weight: Option<u32>,
     jobs: Counts,
 }
 
@@ -58,6 +59,20 @@ pub(crate) fn run(session: &Session, args: &Queue) -> Result<Exit, CliError> {
             let changes: Vec<Limit> = changes.into_iter().flatten().collect();
             limit(session, name, &changes)
         }
+        Queue::Weight { name, weight } => {
+            let weight = match weight.as_deref() {
+                None => None,
+                Some("none") => Some(None),
+                Some(text) => {
+                    let usage = |error: InvalidWeight| {
+                        CliError::usage(error.to_string())
+                            .hint(format!("to run nothing of it: queuectl queue pause {name}"))
+                    };
+                    Some(Some(text.parse().map_err(usage)?))
+                }
+            };
+            weigh(session, name, weight)
+        }
         Queue::Pause { names } => pause(session, names, true),
         Queue::Resume { names } => pause(session, names, false),
     }
@@ -73,6 +88,7 @@ fn list(session: &Session) -> Result<Exit, CliError> {
                 name: queue.name.to_string(),
                 paused: queue.paused,
                 limits: queue.limits.into(),
+                weight: queue.weight.map(Weight::get),
                 jobs: Counts(queue.by_state),
             })
             .collect();
@@ -82,8 +98,12 @@ fn list(session: &Session) -> Result<Exit, CliError> {
     } else {
         let limited: Vec<String> = queues
             .iter()
-            .filter(|queue| queue.limits != QueueLimits::default())
-            .map(|queue| format!("{}: {}", queue.name, in_words(&queue.limits)))
+            .filter(|queue| queue.limits != QueueLimits::default() || queue.weight.is_some())
+            .map(|queue| {
+                let weight = queue.weight.map(|weight| format!(", weight {weight}"));
+                let weight = weight.unwrap_or_default();
+                format!("{}: {}{weight}", queue.name, in_words(&queue.limits))
+            })
             .collect();
         let table = counts_table(&fold_ended_runs(queues), &State::ALL);
         session.ui.print(table.render(session.ui.width, session.ui.colour))?;
@@ -138,6 +158,36 @@ fn limit(session: &Session, queue: &str, changes: &[Limit]) -> Result<Exit, CliE
         return list(session);
     }
     session.ui.line(format!("{queue}: {}", in_words(&limits)))?;
+    Ok(Exit::DONE)
+}
+
+/// Sets the weight of a queue, or shows it.
+fn weigh(session: &Session, queue: &str, weight: Option<Option<Weight>>) -> Result<Exit, CliError> {
+    let queue = names("queue", &[queue.to_owned()])?.remove(0);
+    let path = session.store_path()?;
+    let store = if weight.is_none() { path.open()? } else { path.open_or_create()? };
+    let known = store.queues()?.into_iter().find(|known| known.name == queue);
+    let weight = match (known, weight) {
+        (None, None) => {
+            return Err(CliError::new(Exit::NOT_FOUND, format!("there is no queue {queue}"))
+                .hint("queuectl queue list"));
+        }
+        (Some(known), None) => known.weight,
+        (known, Some(weight)) => {
+            store.weigh(&queue, weight)?;
+            if known.is_none() {
+                session.ui.tell(format_args!("no job has been in the queue {queue} yet"));
+            }
+            weight
+        }
+    };
+    if session.ui.json {
+        return list(session);
+    }
+    session.ui.line(match weight {
+        Some(weight) => format!("{queue}: weight {weight}"),
+        None => format!("{queue}: no weight of its own"),
+    })?;
     Ok(Exit::DONE)
 }
 

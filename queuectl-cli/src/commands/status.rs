@@ -1,7 +1,7 @@
 //! `status`: how many jobs there are, and what the workers do.
 
 use queuectl_core::store::{LaneCounts, QueueInfo, Queues, Store, WorkerInfo};
-use queuectl_core::{Name, QueueLimits, State};
+use queuectl_core::{Name, QueueLimits, State, Weight};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -32,6 +32,7 @@ pub(super) struct QueueCounts {
     pub(super) name: Name,
     pub(super) paused: bool,
     pub(super) limits: QueueLimits,
+    pub(super) weight: Option<Weight>,
     pub(super) by_state: [u64; State::ALL.len()],
 }
 
@@ -43,6 +44,7 @@ pub(super) fn by_queue(lanes: &[LaneCounts], queues: &[QueueInfo]) -> Vec<QueueC
             name: queue.name.clone(),
             paused: queue.paused,
             limits: queue.limits,
+            weight: queue.weight,
             by_state: Default::default(),
         })
         .collect();
@@ -54,6 +56,7 @@ pub(super) fn by_queue(lanes: &[LaneCounts], queues: &[QueueInfo]) -> Vec<QueueC
                     name: lane.queue.clone(),
                     paused: false,
                     limits: QueueLimits::default(),
+                    weight: None,
                     by_state: Default::default(),
                 });
                 sums.len() - 1
@@ -100,6 +103,7 @@ pub(super) fn fold_ended_runs(queues: Vec<QueueCounts>) -> Vec<QueueCounts> {
             name: Name::new("run:...").expect("dots belong to names"),
             paused: false,
             limits: QueueLimits::default(),
+            weight: None,
             by_state,
         });
     }
@@ -262,6 +266,7 @@ mod tests {
             name: Name::new("mail").unwrap(),
             paused: true,
             limits: QueueLimits::default(),
+            weight: None,
         }];
         let lanes = [
             lane("mail", "a", [1, 0, 0, 0, 0, 0, 2]),
@@ -276,7 +281,13 @@ mod tests {
 
     fn queue(name: &str, by_state: [u64; 7]) -> QueueCounts {
         let limits = QueueLimits::default();
-        QueueCounts { name: Name::new(name).unwrap(), paused: false, limits, by_state }
+        QueueCounts {
+            name: Name::new(name).unwrap(),
+            paused: false,
+            limits,
+            weight: None,
+            by_state,
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Limits of queues, as an operator sets them.
+//! Limits and weights of queues, as an operator sets them.
 
 use std::time::Duration;
 
@@ -84,4 +84,45 @@ fn a_worker_waits_for_the_rate_and_goes_on_by_itself() {
     // Two at once, two when those have left the period, and one when these have.
     assert!(SystemClock.boot().since(began) >= Duration::from_millis(600));
     assert_eq!(place.json(&["status"])["jobs"]["completed"], 5);
+}
+
+/// A backlog stands before the jobs of the other queue.
+#[test]
+fn queues_with_weights_take_turns() {
+    let place = Place::new();
+    for (queue, count) in [("flood", 12), ("mail", 4)] {
+        for _ in 0..count {
+            place.ok(&["enqueue", "--queue", queue, &format!("echo {queue} >> order")]);
+        }
+    }
+    assert_eq!(place.ok(&["queue", "weight", "mail", "2"]), "mail: weight 2\n");
+    assert_eq!(place.ok(&["queue", "weight", "mail"]), "mail: weight 2\n");
+    assert!(place.ok(&["queue", "list"]).ends_with("\nmail: no limits, weight 2\n"));
+    let listed = place.json(&["queue", "list"]);
+    assert!(listed["queues"][0]["weight"].is_null());
+    assert_eq!(listed["queues"][1]["weight"], 2);
+    place.ok(&["worker", "start", "--drain"]);
+    let order = std::fs::read_to_string(place.dir().join("order")).unwrap();
+    let order: Vec<&str> = order.lines().collect();
+    assert_eq!(order[..6], ["flood", "mail", "mail", "flood", "mail", "mail"]);
+    assert_eq!(order.len(), 16);
+    assert_eq!(place.ok(&["queue", "weight", "mail", "none"]), "mail: no weight of its own\n");
+}
+
+#[test]
+fn what_is_no_weight_is_refused_and_changes_nothing() {
+    let place = Place::new();
+    place.ok(&["queue", "weight", "mail", "5"]);
+    for (weight, complaint) in [
+        ("0", "\"0\" is not a weight: write a whole number from 1 to 1000"),
+        ("1001", "\"1001\" is not a weight"),
+        ("-1", "\"-1\" is not a weight"),
+        ("heavy", "queuectl queue pause mail"),
+    ] {
+        let said = place.run(&["queue", "weight", "mail", weight]);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains(complaint), "{said:?}");
+    }
+    assert_eq!(place.run(&["queue", "weight", "nobody"]).code, 3);
+    assert_eq!(place.ok(&["queue", "weight", "mail"]), "mail: weight 5\n");
 }

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::Connection;
 
 use super::unfinished::{self, Unfinished};
-use super::{expiry, limit, line, policy, row, schedule};
+use super::{expiry, limit, line, policy, row, schedule, weight};
 use crate::clock::BootId;
 use crate::id::Name;
-use crate::limits::QueueLimits;
+use crate::limits::{QueueLimits, Weight};
 use crate::policy::Policy;
 use crate::settings::{Setting, Settings};
 use crate::store::StoreError;
@@ -23,6 +23,8 @@ pub(super) struct Catalogue {
     lanes: Vec<Lane>,
     by_name: HashMap<(Name, Name), usize>,
     policies: BTreeMap<Name, Policy>,
+    /// A queue has a weight.
+    weighed: bool,
     settings: Settings,
     unfinished: Unfinished,
 }
@@ -36,6 +38,7 @@ pub(super) struct Lane {
     pub(super) kind: Name,
     pub(super) paused: bool,
     pub(super) limits: QueueLimits,
+    pub(super) weight: Option<Weight>,
 }
 
 impl Catalogue {
@@ -70,6 +73,7 @@ impl Catalogue {
             .map(|(index, lane)| ((lane.queue.clone(), lane.kind.clone()), index))
             .collect();
         self.policies = policy::read(connection)?;
+        self.weighed = weight::is_any(connection)?;
         self.settings = read_settings(connection)?;
         self.unfinished = unfinished::read(connection)?;
         let epoch =
@@ -87,6 +91,10 @@ impl Catalogue {
         }
         let index = self.by_name.get(&(queue.clone(), kind.clone()))?;
         self.lanes.get(*index).map(|lane| lane.lane)
+    }
+
+    pub(super) fn weighed(&self) -> bool {
+        self.weighed
     }
 
     /// The policy of a kind, if it has one.
@@ -153,7 +161,7 @@ fn after_boot(connection: &Connection, boot_id: &BootId) -> Result<(), StoreErro
 fn read_lanes(connection: &Connection) -> Result<Vec<Lane>, StoreError> {
     let mut lanes = connection.prepare_cached(
         "SELECT lane, queue, queuectl_queue.name, kind, paused, concurrency, per_key, rate_starts,
-                rate_period_ms
+                rate_period_ms, weight
          FROM queuectl_lane JOIN queuectl_queue USING (queue) ORDER BY lane",
     )?;
     let lanes = lanes.query_map([], |row| {
@@ -164,6 +172,7 @@ fn read_lanes(connection: &Connection) -> Result<Vec<Lane>, StoreError> {
             kind: row::name(row, 3)?,
             paused: row.get(4)?,
             limits: row::limits(row, 5)?,
+            weight: row::optional_weight(row, 9)?,
         })
     })?;
     Ok(lanes.collect::<Result<_, _>>()?)

@@ -1,5 +1,6 @@
 //! Giving jobs to workers.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{CachedStatement, Row};
@@ -14,6 +15,7 @@ use super::line::{self, Run};
 use super::row;
 use super::transaction::Tx;
 use super::unique;
+use super::weight::Turns;
 use crate::event::Change;
 use crate::id::{JobKey, Lease, Token, WorkerKey};
 use crate::job::Claimed;
@@ -55,7 +57,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Given
     let lanes: Vec<Lane> = tx.catalogue.lanes().iter().filter(served).cloned().collect();
     // Those that ended instead of being given.
     let mut expired = Vec::new();
-    let Choice { taken, room, limited, more, .. } = loop {
+    let Choice { mut taken, room, limited, more, turns, .. } = loop {
         let choice = choose(tx, &lanes, &workers)?;
         for key in &choice.expired {
             expiry::expire_one(tx, *key)?;
@@ -70,9 +72,19 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest<'_>) -> Result<Given
         }
     };
     let mut given = Given { limited, ended: !expired.is_empty(), ..Given::default() };
+    let mut places: HashMap<JobKey, usize> = HashMap::new();
+    if let Some(turns) = turns {
+        turns.note(tx)?;
+        places = taken.iter().map(|pick| pick.key).zip(0..).collect();
+        // So that what stands together is taken together.
+        taken.sort_by_key(|pick| (pick.lane.lane, pick.rank, pick.key));
+    }
     let mut take = Take::prepare(tx)?;
     for run in taken.chunk_by(Pick::is_followed_by) {
         take.run(tx, run, &mut given.claimed)?;
+    }
+    if !places.is_empty() {
+        given.claimed.sort_by_key(|job| places.get(&job.lease.key).copied());
     }
     for Pick { key, rank, lane, group, .. } in taken {
         if let Some(group) = group {
@@ -108,6 +120,21 @@ struct Choice<'a> {
     /// The last of the expired has a concurrency key: the next with that key takes its place, so the
     /// choice is made anew. So it is if some are cancelled.
     again: bool,
+    /// How far the queues come by it, if they take turns.
+    turns: Option<Turns>,
+}
+
+/// The turns of those that come next, if queues have weights.
+fn turns(tx: &Tx<'_>, lanes: &[Lane], front: &Front) -> Result<Option<Turns>, StoreError> {
+    // Who has a thousand expired jobs to get out of the way does that first, and in order.
+    if !tx.catalogue.weighed() || front.known_to.is_some() {
+        return Ok(None);
+    }
+    let mut turns = Turns::of(tx)?;
+    for (index, ready) in front.ready.iter().enumerate() {
+        turns.add(tx, &lanes[ready.lane], ready.rank, index)?;
+    }
+    Ok(Some(turns))
 }
 
 fn choose<'a>(
@@ -127,6 +154,7 @@ fn choose<'a>(
         limited: front.limited,
         more: false,
         again: false,
+        turns: turns(tx, lanes, &front)?,
     };
     if tx.catalogue.unfinished().cancelling {
         choice.cancelled = cancelled(tx, &front)?;
@@ -137,7 +165,12 @@ fn choose<'a>(
             return Ok(Choice { again: true, ..choice });
         }
     }
-    for Ready { rank, key, until, lane, group, expires } in front.ready {
+    let mut in_order = 0..front.ready.len();
+    while let Some(index) = match &mut choice.turns {
+        None => in_order.next(),
+        Some(turns) => turns.next(),
+    } {
+        let Ready { rank, key, until, lane, group, expires } = front.ready[index];
         if front.known_to.is_some_and(|last| (rank, key) > last) || choice.taken.len() == wanted {
             break;
         }
@@ -155,6 +188,9 @@ fn choose<'a>(
             continue;
         }
         choice.room.take(lane, group, worker, &mut workers);
+        if let Some(turns) = &mut choice.turns {
+            turns.given(lane.number);
+        }
         let expires = expires == Expires::Later;
         choice.taken.push(Pick { key, rank, until, lane, group, worker, expires });
     }

@@ -6,7 +6,7 @@ use super::catalogue::Lane;
 use super::row;
 use super::transaction::Tx;
 use crate::id::Name;
-use crate::limits::QueueLimits;
+use crate::limits::{QueueLimits, Weight};
 use crate::state::State;
 use crate::store::StoreError;
 
@@ -15,6 +15,7 @@ pub(super) struct Queue {
     pub(super) number: i64,
     pub(super) paused: bool,
     pub(super) limits: QueueLimits,
+    pub(super) weight: Option<Weight>,
 }
 
 impl Tx<'_> {
@@ -23,7 +24,7 @@ impl Tx<'_> {
         if let Some(lane) = self.catalogue.lane(queue, kind) {
             return Ok(lane);
         }
-        let Queue { number, paused, limits } = self.queue_of(queue)?;
+        let Queue { number, paused, limits, weight } = self.queue_of(queue)?;
         self.execute(
             "INSERT INTO queuectl_lane (queue, kind) VALUES (?1, ?2)",
             (number, kind.as_str()),
@@ -36,7 +37,7 @@ impl Tx<'_> {
             )?;
         }
         let (queue, kind) = (queue.clone(), kind.clone());
-        self.catalogue.add(Lane { lane, number, queue, kind, paused, limits });
+        self.catalogue.add(Lane { lane, number, queue, kind, paused, limits, weight });
         self.raise_epoch()?;
         Ok(lane)
     }
@@ -51,19 +52,21 @@ impl Tx<'_> {
     pub(super) fn queue_of(&mut self, queue: &Name) -> Result<Queue, StoreError> {
         let found = self
             .prepare(
-                "SELECT queue, paused, concurrency, per_key, rate_starts, rate_period_ms
+                "SELECT queue, paused, concurrency, per_key, rate_starts, rate_period_ms, weight
                  FROM queuectl_queue WHERE name = ?1",
             )?
             .query_row([queue.as_str()], |row| {
                 let limits = row::limits(row, 2)?;
-                Ok(Queue { number: row.get(0)?, paused: row.get(1)?, limits })
+                let weight = row::optional_weight(row, 6)?;
+                Ok(Queue { number: row.get(0)?, paused: row.get(1)?, limits, weight })
             })
             .optional()?;
         if let Some(found) = found {
             return Ok(found);
         }
         self.execute("INSERT INTO queuectl_queue (name) VALUES (?1)", [queue.as_str()])?;
-        Ok(Queue { number: self.last_key(), paused: false, limits: QueueLimits::default() })
+        let (number, limits) = (self.last_key(), QueueLimits::default());
+        Ok(Queue { number, paused: false, limits, weight: None })
     }
 
     /// Tells every process that its copy of the catalogue is old. This transaction's own copy holds

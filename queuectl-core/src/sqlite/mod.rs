@@ -44,6 +44,7 @@ mod unique;
 mod untold;
 mod waiting;
 mod watch;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,7 +68,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::event::JobEvent;
 use crate::id::{JobId, JobKey, Lease, Name, WorkerKey};
 use crate::job::{BATCH_LEN_MAX, Job, Json, NewJob, Note};
-use crate::limits::{Limit, QueueLimits};
+use crate::limits::{Limit, QueueLimits, Weight};
 use crate::policy::{Policy, Rule};
 use crate::random;
 use crate::schedule::{Schedule, ScheduleInfo, TickRecord};
@@ -446,6 +447,10 @@ impl Store for SqliteStore {
 
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
         self.combiner.borrowed(|tx| limit::change(tx, queue, limits))
+    }
+
+    fn weigh(&self, queue: &Name, weight: Option<Weight>) -> Result<(), StoreError> {
+        self.combiner.borrowed(|tx| weight::change(tx, queue, weight))
     }
 
     fn change_policy(&self, kind: &Name, rules: &[Rule]) -> Result<Policy, StoreError> {

@@ -317,12 +317,13 @@ pub(super) fn counts(connection: &Connection) -> Result<Vec<LaneCounts>, StoreEr
 
 pub(super) fn queues(connection: &Connection) -> Result<Vec<QueueInfo>, StoreError> {
     let mut queues = connection.prepare_cached(
-        "SELECT name, paused, concurrency, per_key, rate_starts, rate_period_ms
+        "SELECT name, paused, concurrency, per_key, rate_starts, rate_period_ms, weight
              FROM queuectl_queue ORDER BY name",
     )?;
     let queues = queues.query_map([], |row| {
         let limits = row::limits(row, 2)?;
-        Ok(QueueInfo { name: row::name(row, 0)?, paused: row.get(1)?, limits })
+        let weight = row::optional_weight(row, 6)?;
+        Ok(QueueInfo { name: row::name(row, 0)?, paused: row.get(1)?, limits, weight })
     })?;
     Ok(queues.collect::<Result<_, _>>()?)
 }

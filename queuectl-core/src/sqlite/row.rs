@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::dependency::{Needs, Otherwise};
 use crate::id::{Fingerprint, JobId, JobKey, Name, Token, WorkerKey};
 use crate::job::{Job, Json};
-use crate::limits::{QueueLimits, Rate};
+use crate::limits::{QueueLimits, Rate, Weight};
 use crate::state::State;
 
 pub(super) const COMPLETED: i64 = code(State::Completed);
@@ -92,6 +92,12 @@ pub(super) fn limits(row: &Row<'_>, first: usize) -> rusqlite::Result<QueueLimit
         .and_then(|(starts, period)| Rate::new(starts, period).ok());
     let (concurrency, per_key) = (optional_number(row, first)?, optional_number(row, first + 1)?);
     Ok(QueueLimits { concurrency, per_key, rate })
+}
+
+/// The weight of a queue. One that is out of range counts as none.
+pub(super) fn optional_weight(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Weight>> {
+    let weight = optional_number(row, column)?;
+    Ok(weight.and_then(|weight| Weight::new(weight.get()).ok()))
 }
 
 /// A number of something. One that is out of range counts as none.

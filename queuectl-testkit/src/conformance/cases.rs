@@ -460,6 +460,20 @@ macro_rules! conformance_cases {
                 a_key_of_any_scope_raced_by_many_makes_one_job
                 a_key_that_is_freed_by_claims_has_one_job_waiting
             }
+            weights: {
+                claims_of_one_job_are_shared_in_proportion_to_the_weights
+                claims_of_many_jobs_are_shared_as_well
+                all_processes_take_turns_together
+                a_flooded_queue_does_not_starve_a_small_one
+                the_order_holds_within_a_queue_and_its_kinds
+                priority_goes_before_weights
+                a_queue_that_was_empty_does_not_make_up_for_it
+                a_queue_that_may_give_nothing_leaves_its_turns_to_the_others
+                a_job_that_has_expired_takes_no_turn
+                with_ageing_those_share_that_count_as_one_priority
+                without_a_weight_the_order_is_that_of_enqueueing
+                a_weight_is_shown_kept_and_changed_at_once
+            }
         }
     };
 }

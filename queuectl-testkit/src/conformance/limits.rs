@@ -142,7 +142,7 @@ pub fn limits_are_changed_one_by_one_and_shown(t: &mut Trial) {
     assert_eq!(changed, expected);
     t.store().limit(&name("mail"), &[Limit::PerKey(at_most(2))]).unwrap();
     expected.per_key = at_most(2);
-    let shown = QueueInfo { name: name("mail"), paused: false, limits: expected };
+    let shown = QueueInfo { name: name("mail"), paused: false, limits: expected, weight: None };
     assert_eq!(t.store().queues().unwrap(), [shown]);
 }
 

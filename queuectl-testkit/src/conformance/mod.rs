@@ -37,6 +37,7 @@ pub mod settle;
 pub mod time;
 mod trial;
 pub mod unique;
+pub mod weights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -42,6 +42,8 @@ pub(super) struct Data {
     pub(super) last_worker: i64,
     /// Every queue that was ever used.
     pub(super) queues: BTreeMap<Name, Queue>,
+    /// Where the queue stood that was given a job last.
+    pub(super) turn: i64,
     /// Of the kinds that have a rule.
     pub(super) policies: BTreeMap<Name, Policy>,
     pub(super) settings: Settings,

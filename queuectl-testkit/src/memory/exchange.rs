@@ -27,10 +27,7 @@ impl Data {
             let mut fitting: Vec<_> =
                 self.claimable(request, now).map(|record| record.rank(aging)).collect();
             fitting.sort_unstable();
-            for &(worker, wanted) in request.workers {
-                self.claim(worker, wanted, &fitting, now, &mut done)?;
-            }
-            done.claimed.sort_by_key(|job| self.jobs[&job.lease.key].rank(aging));
+            self.claim(request.workers, fitting, now, &mut done)?;
             let due = self.waiting().filter_map(|record| record.wait(now));
             let may_claim =
                 |(worker, wanted): &(WorkerKey, usize)| *wanted > 0 && self.may_claim(*worker);
@@ -132,30 +129,35 @@ impl Data {
             .filter(|record| self.queues.get(&record.job.queue).is_none_or(|queue| !queue.paused))
     }
 
+    /// Gives out what fits, each job to the first worker that may have it.
     fn claim(
         &mut self,
-        worker: WorkerKey,
-        wanted: usize,
-        fitting: &[(i128, JobKey)],
+        workers: &[(WorkerKey, usize)],
+        mut fitting: Vec<(i128, JobKey)>,
         now: &Now,
         done: &mut Exchanged,
     ) -> Result<(), StoreError> {
-        if !self.may_claim(worker) {
-            return Ok(());
-        }
-        let mut given = 0;
-        for &(_, key) in fitting {
-            if given == wanted {
-                break;
-            }
+        let mut workers = workers.to_vec();
+        workers.retain(|(worker, _)| self.may_claim(*worker));
+        while workers.iter().any(|(_, wanted)| *wanted > 0)
+            && let Some(next) = self.next(&fitting, now)
+        {
+            let (_, key) = fitting.remove(next);
             if !matches!(self.jobs[&key].job.state, State::Pending | State::Failed) {
                 continue;
             }
-            if self.is_kept_back(key, worker, now) {
+            let may_have = |(worker, wanted): &&mut (WorkerKey, usize)| {
+                *wanted > 0 && !self.is_kept_back(key, *worker, now)
+            };
+            let Some((worker, wanted)) = workers.iter_mut().find(may_have) else {
                 done.limited = true;
-            } else if self.jobs[&key].has_expired(now) {
+                continue;
+            };
+            let worker = *worker;
+            if self.jobs[&key].has_expired(now) {
                 self.expire_one(key, now)?;
             } else if let Some(record) = self.jobs.get_mut(&key) {
+                *wanted -= 1;
                 let mut claimed = record.claim(worker, now)?;
                 if let Some(policy) = self.policies.get(&claimed.kind) {
                     claimed.timeout = claimed.timeout.or(policy.timeout);
@@ -163,8 +165,8 @@ impl Data {
                 }
                 done.claimed.push(claimed);
                 let queue = record.job.queue.clone();
-                self.queues.entry(queue).or_default().started(now);
-                given += 1;
+                self.queues.entry(queue.clone()).or_default().started(now);
+                self.given(&queue);
             }
         }
         Ok(())

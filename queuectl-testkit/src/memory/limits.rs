@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use queuectl_core::{BootId, BootTime, Job, JobKey, Name, QueueLimits, Rate, State, WorkerKey};
+use queuectl_core::{
+    BootId, BootTime, Job, JobKey, Name, QueueLimits, Rate, State, Weight, WorkerKey,
+};
 
 use super::data::{Data, Now};
 
@@ -12,6 +14,9 @@ use super::data::{Data, Now};
 pub(super) struct Queue {
     pub(super) paused: bool,
     pub(super) limits: QueueLimits,
+    pub(super) weight: Option<Weight>,
+    /// How far it has come with what it was given, where queues have weights.
+    pub(super) pass: i64,
     starts: Vec<Start>,
 }
 

@@ -8,7 +8,7 @@
 //! - `enqueue`, `exchange`, `workers`, `commands`: the writing calls;
 //! - `events`: the event log;
 //! - `dead`: many dead jobs at a time, and notes;
-//! - `limits`: what limits a queue;
+//! - `limits`, `weights`: what limits a queue, and whose turn it is;
 //! - `schedules`: what is enqueued again and again;
 //! - `reading`: the rest.
 
@@ -23,6 +23,7 @@ mod exchange;
 mod limits;
 mod reading;
 mod schedules;
+mod weights;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ use queuectl_core::store::{
 };
 use queuectl_core::{
     Attempt, Clock, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, Name, NewJob, Note, Policy,
-    QueueLimits, Rule, Schedule, Setting, Settings, Store, StoreError, WorkerKey,
+    QueueLimits, Rule, Schedule, Setting, Settings, Store, StoreError, Weight, WorkerKey,
 };
 
 use self::data::{Data, Now};
@@ -293,6 +294,13 @@ impl Store for MemoryStore {
 
     fn limit(&self, queue: &Name, limits: &[Limit]) -> Result<QueueLimits, StoreError> {
         self.write(|data, now| Ok(data.limit(queue, limits, now)))
+    }
+
+    fn weigh(&self, queue: &Name, weight: Option<Weight>) -> Result<(), StoreError> {
+        self.write(|data, _| {
+            data.weigh(queue, weight);
+            Ok(())
+        })
     }
 
     fn change_policy(&self, kind: &Name, rules: &[Rule]) -> Result<Policy, StoreError> {

@@ -73,6 +73,7 @@ impl Data {
             name: name.clone(),
             paused: queue.paused,
             limits: queue.limits,
+            weight: queue.weight,
         };
         self.queues.iter().map(info).collect()
     }

@@ -16,7 +16,7 @@ use queuectl_core::store::{
 };
 use queuectl_core::{
     Attempt, Change, Job, JobEvent, JobId, JobKey, Json, Lease, Limit, ManualClock, Name, NewJob,
-    Rule, Schedule, Setting, Settings, State, Store, StoreError, WorkerKey,
+    Rule, Schedule, Setting, Settings, State, Store, StoreError, Weight, WorkerKey,
 };
 
 use super::Open;
@@ -391,6 +391,17 @@ impl Mirror {
         let real = by.real.limit(queue, limits)?;
         same("limits", real, by.model.limit(queue, limits)?);
         Ok(())
+    }
+
+    pub(super) fn weigh(&self, by: &Handle, queue: &Name, weight: Option<Weight>) -> Answer<()> {
+        by.real.weigh(queue, weight)?;
+        by.model.weigh(queue, weight)
+    }
+
+    /// Whether queues have weights.
+    pub(super) fn shares(&self) -> bool {
+        let queues = expect(self.looking.real.queues());
+        queues.iter().any(|queue| queue.weight.is_some())
     }
 
     pub(super) fn change_policy(&self, by: &Handle, kind: &Name, rule: &Rule) -> Answer<()> {

@@ -9,7 +9,7 @@ use queuectl_core::store::{Enqueued, Remedy, StopMode, Sweep};
 use queuectl_core::{
     After, AfterBatch, Condition, JobId, Json, Limit, Missed, Name, Needs, NewJob, OnConflict,
     Otherwise, Overlap, Rate, Rule, Schedule, Setting, Spec, State, StoreError, UniqueScope,
-    WorkerKey,
+    Weight, WorkerKey,
 };
 
 use super::faults::{Fault, Why};
@@ -41,6 +41,7 @@ enum Request {
     Pause(Name, bool),
     Limit(Name, Vec<Limit>),
     Policy(Name, Rule),
+    Weigh(Name, Option<Weight>),
     Stop(WorkerKey, StopMode),
     Set(Setting, Option<&'static str>),
     Prune,
@@ -144,6 +145,10 @@ impl Operators {
                 env.tally.count("a policy of a kind changed");
                 mirror.change_policy(by, kind, rule)
             }
+            Request::Weigh(queue, weight) => {
+                env.tally.count("a weight changed");
+                mirror.weigh(by, queue, *weight)
+            }
             Request::Stop(worker, mode) => mirror.stop(by, *worker, *mode),
             Request::Set(setting, value) => {
                 if (*setting, *value) == (Setting::EventLog, Some("off")) {
@@ -207,7 +212,12 @@ impl Operators {
                 if env.dice.once_in(4) { Request::Note(id) } else { Request::RetryWith(id) }
             }
             73 => Request::Policy(kind(dice.pick(&["work", "shell"])), some_rule(dice)),
-            74..83 => Request::Purge(self.fitting(State::is_terminal, env)),
+            74 => {
+                let queue = dice.pick(&["default", "mail", "run:private"]);
+                let weight = Weight::new(dice.roll(4) as u32).ok();
+                Request::Weigh(kind(queue), weight)
+            }
+            75..83 => Request::Purge(self.fitting(State::is_terminal, env)),
             83..88 => {
                 let queue = dice.pick(&["default", "mail"]);
                 Request::Pause(kind(queue), dice.once_in(3))

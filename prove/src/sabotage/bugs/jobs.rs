@@ -727,6 +727,48 @@ pub(super) fn enqueue_looking(
         ],
     },
     Bug {
+        name: "an-empty-queue-makes-up",
+        breaks: "a queue that was empty does not make up for it",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/weight.rs",
+                "(level(rank), one.pass.max(turn), place)",
+                "(level(rank), one.pass + 0 * turn, place)",
+            ),
+            (
+                "queuectl-core/src/sqlite/weight.rs",
+                "(one.pass, one.moved) = (self.turn + one.stride, true);",
+                "(one.pass, one.moved) = (one.pass + one.stride, true);",
+            ),
+        ],
+    },
+    Bug {
+        name: "turns-end-with-the-claim",
+        breaks: "all claims of all processes take turns together",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/claim.rs",
+                "        turns.note(tx)?;
+",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "weights-before-priority",
+        breaks: "priority goes before weights",
+        suites: &[&CONFORMANCE],
+        edits: &[
+            (
+                "queuectl-core/src/sqlite/weight.rs",
+                "aging.map_or(rank,",
+                "aging.map_or(0 * rank,",
+            ),
+        ],
+    },
+    Bug {
         name: "limit-is-not-looked-at",
         breaks: "no more jobs of a queue run than its limit",
         suites: &[&CONFORMANCE],

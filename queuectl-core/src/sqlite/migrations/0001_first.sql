@@ -12,7 +12,9 @@ CREATE TABLE queuectl_meta (
     boot_id TEXT NOT NULL,
     -- Raised by whatever changes queues, lanes, policies or settings, so that everyone who keeps a copy of
     -- those in memory knows when to read them again.
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    -- Where the queue stood that was given a job last, among queues with weights.
+    turn INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE queuectl_setting (
@@ -29,7 +31,11 @@ CREATE TABLE queuectl_queue (
     concurrency INTEGER,
     per_key INTEGER,
     rate_starts INTEGER,
-    rate_period_ms INTEGER
+    rate_period_ms INTEGER,
+    -- How much of the workers it gets beside others, NULL if nothing is said; and how far it has come
+    -- with what it was given, by which its next turn is found.
+    weight INTEGER,
+    pass INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- What holds for the jobs of a kind that say nothing themselves. NULL leaves it to the settings; a kind

@@ -212,6 +212,10 @@ impl Process {
                     }
                     env.witness.claimed(job, &self.kinds);
                 }
+                let mut queues = claimed.windows(2).filter(|two| two[0].queue != two[1].queue);
+                if queues.next().is_some() && env.mirror.shares() {
+                    env.tally.count("a claim shared by weights");
+                }
                 env.changed |= !settle.is_empty() || !claimed.is_empty();
                 if answer.is_err() && !settle.is_empty() {
                     env.tally.count("a settlement repeated");
