@@ -80,9 +80,8 @@ fn sql(rows: usize) -> String {
         let [job, name, lane, change, from, to, token, worker, cause, reason, by] =
             std::array::from_fn::<_, VALUES, _>(|value| 2 + value + index * VALUES);
         format!(
-            "(?1, ?{job}, \
-             iif(?{name} IS 0, (SELECT name FROM queuectl_job WHERE key = ?{job}), ?{name}), \
-             ?{lane}, ?{change}, ?{from}, ?{to}, ?{token}, ?{worker}, ?{cause}, ?{reason}, ?{by})"
+            "(?1, ?{job}, ?{name}, ?{lane}, ?{change}, ?{from}, ?{to}, ?{token}, ?{worker}, \
+             ?{cause}, ?{reason}, ?{by})"
         )
     };
     let rows: Vec<String> = (0..rows).map(row).collect();
@@ -98,8 +97,9 @@ fn sql(rows: usize) -> String {
 const TRIM_EVERY: i64 = 1_000;
 
 /// Writes what was noted, and forgets the oldest entries now and then.
-pub(super) fn write(tx: &Tx<'_>, noted: &[Noted]) -> rusqlite::Result<()> {
-    let mut rest = noted;
+pub(super) fn write(tx: &Tx<'_>, mut noted: Vec<Noted>) -> rusqlite::Result<()> {
+    look_up_names(tx, &mut noted)?;
+    let mut rest = noted.as_slice();
     for insert in &*INSERTS {
         if rest.len() < insert.rows {
             continue;
@@ -117,9 +117,8 @@ pub(super) fn write(tx: &Tx<'_>, noted: &[Noted]) -> rusqlite::Result<()> {
                 let (token, worker) = entry.attempt.unzip();
                 next(Some(&entry.job.0))?;
                 match &entry.name {
-                    Named::InItsRow => next(Some(&0))?,
-                    Named::Is(JobId::Auto(_)) => next(None)?,
                     Named::Is(JobId::Chosen(name)) => next(Some(&name.as_str()))?,
+                    _ => next(None)?,
                 }
                 next(Some(lane))?;
                 next(Some(&(entry.change as i64)))?;
@@ -140,6 +139,29 @@ pub(super) fn write(tx: &Tx<'_>, noted: &[Noted]) -> rusqlite::Result<()> {
         true => trim(tx, last, written + TRIM_EVERY),
         false => Ok(()),
     }
+}
+
+/// Finds out by which ids jobs are known: of neighbours, which are mostly told of together, at once.
+fn look_up_names(tx: &Tx<'_>, noted: &mut [Noted]) -> rusqlite::Result<()> {
+    let mut names =
+        tx.prepare("SELECT key, name FROM queuectl_job WHERE key BETWEEN ?1 AND ?2 ORDER BY key")?;
+    let in_its_row = |one: &Noted| matches!(one.entry.name, Named::InItsRow);
+    let is_next = |one: &Noted, next: &Noted| {
+        in_its_row(one) && in_its_row(next) && next.entry.job.0 == one.entry.job.0 + 1
+    };
+    for run in noted.chunk_by_mut(is_next).filter(|run| run.first().is_some_and(in_its_row)) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        let first = first.entry.job.0;
+        let mut rows = names.query((first, last.entry.job.0))?;
+        // One that is gone by now was not given a name: its row would have been asked before.
+        while let Some(row) = rows.next()? {
+            let job = JobKey(row.get(0)?);
+            if let Some(one) = usize::try_from(job.0 - first).ok().and_then(|at| run.get_mut(at)) {
+                one.entry.name = Named::Is(row::id(row, job, 1)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Forgets the oldest entries that are more than are to be kept, but no more than twice as many as

@@ -285,7 +285,7 @@ impl<'a> Tx<'a> {
     fn flush_events(&mut self) -> rusqlite::Result<()> {
         match std::mem::take(&mut self.events) {
             none if none.is_empty() => Ok(()),
-            events => event::write(self, &events),
+            events => event::write(self, events),
         }
     }
 

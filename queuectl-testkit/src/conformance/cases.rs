@@ -205,6 +205,7 @@ macro_rules! conformance_cases {
                 jobs_of_a_batch_that_is_cancelled_are_told_each
                 a_job_that_expires_is_told
                 what_deletes_jobs_is_told_with_what_that_ends
+                what_ends_and_goes_in_one_call_is_told
                 what_is_done_to_dead_jobs_is_told
                 a_job_that_a_schedule_makes_is_told
                 what_changes_no_state_is_not_told

@@ -277,6 +277,29 @@ pub fn what_deletes_jobs_is_told_with_what_that_ends(t: &mut Trial) {
     replay(t);
 }
 
+/// A job may end and be deleted in one call, by what becomes of another.
+pub fn what_ends_and_goes_in_one_call_is_told(t: &mut Trial) {
+    switch(t, true);
+    let ids = [named("parent"), job()].map(|parent| {
+        let parent = t.enqueue(parent);
+        let children = [job(), named(&format!("after-{parent}")), job()];
+        let children = children.map(|child| t.enqueue(child.after_failure(parent.clone())));
+        t.complete(&t.claim_one(t.worker()));
+        (parent, children)
+    });
+    t.store().change_setting(Setting::RetentionCompleted, Some("0")).unwrap();
+    t.store().change_setting(Setting::RetentionCompletedCount, Some("0")).unwrap();
+    while t.store().prune().unwrap() > 0 {}
+    for (parent, children) in &ids {
+        assert_eq!(last(t, parent).change, Change::Deleted);
+        for child in children {
+            let expected = [(Change::Cancelled, CANCELLED), (Change::Deleted, None)];
+            assert_eq!(told(t, child)[1..], expected, "{child}");
+        }
+    }
+    replay(t);
+}
+
 pub fn what_is_done_to_dead_jobs_is_told(t: &mut Trial) {
     switch(t, true);
     let ids = [0, 1].map(|_| t.job_in(State::Dead, job()));
