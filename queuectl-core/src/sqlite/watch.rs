@@ -29,11 +29,12 @@ use crate::store::{BoxError, Waker, Watch};
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 /// The last pause, about two seconds after the write. One that is no commit by then was undone.
 const LAST_PAUSE: Duration = Duration::from_millis(400);
-/// How long those who were woken are left alone, and twice as long each time that there has been another
-/// commit meanwhile: most commits are made by those who would be woken.
+/// How long those who were woken are left alone: the next commits are mostly their own.
 const REST: Duration = Duration::from_millis(1);
-/// The longest rest: what a change has to wait for where there are others all the time.
-const REST_MAX: Duration = Duration::from_millis(4);
+/// After how many rests in a row that have each brought another commit there are commits all the time.
+const BUSY: u32 = 16;
+/// How long a rest is then.
+const BUSY_REST: Duration = Duration::from_millis(4);
 
 /// The wakers of one store, and the thread that calls them while there are any.
 #[derive(Default)]
@@ -100,7 +101,7 @@ impl Watchers {
             connection,
             version,
             has_woken: false,
-            rest: REST,
+            busy: 0,
         };
         let wakers = Arc::clone(&self.wakers);
         std::thread::Builder::new().name("queuectl-watch".into()).spawn(move || {
@@ -126,8 +127,8 @@ struct Watching {
     version: Option<i64>,
     /// It was the last thing to happen that somebody was woken.
     has_woken: bool,
-    /// How long to leave alone those who have been.
-    rest: Duration,
+    /// How many rests in a row have brought another commit.
+    busy: u32,
 }
 
 impl Watching {
@@ -136,14 +137,15 @@ impl Watching {
         // How long to wait for the next look. `None` to wait until the kernel tells.
         let mut pause = None;
         if std::mem::take(&mut self.has_woken) {
-            if self.hear(Some(self.rest), false) == Heard::End {
+            let rest = if self.busy < BUSY { REST } else { BUSY_REST };
+            if self.hear(Some(rest), false) == Heard::End {
                 return false;
             }
             if self.has_changed() {
-                self.rest = (self.rest * 2).min(REST_MAX);
+                self.busy = self.busy.saturating_add(1);
                 return true;
             }
-            self.rest = REST;
+            self.busy = 0;
             // There may have been writes of a commit that cannot be seen yet.
             pause = Some(FIRST_PAUSE);
         }
