@@ -21,7 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Store::limit`] bounds how many jobs of a queue run at a time, how many of those with one
+//! [`Store::limit`](crate::Store::limit) bounds how many jobs of a queue run at a time, how many of those with one
 //! [concurrency key](crate::NewJob::concurrency_key), and how many start in a period:
 //!
 //! ```
@@ -38,6 +38,9 @@
 //! store.enqueue(&[export])?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Where several queues have jobs of one priority, [weights](crate::Store::weigh) say in which proportion they
+//! are served, so that a flooded queue does not keep a small one waiting.
 //!
 //! # Order and time
 //!
@@ -99,6 +102,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! How often a job is tried, with which delays and for how long, is said by the job
+//! ([`max_retries`](crate::NewJob::max_retries), [`backoff`](crate::NewJob::backoff),
+//! [`timeout`](crate::NewJob::timeout)), where it says nothing by the [policy](crate::Policy) of its kind, and
+//! else by the settings. A job that kills its workers is given up after
+//! [so many](crate::NewJob::max_crashes) lost attempts in a row, whatever retries it has left.
+//!
 //! Anybody can cancel what waits or runs, with a reason. A handler that runs is
 //! [told](crate::Context::stop_requested), a command is ended.
 //!
@@ -132,3 +141,9 @@
 //! store.change_setting(Setting::RetentionDeadCount, Some("10000"))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What has happened
+//!
+//! With [`Setting::EventLog`](crate::Setting::EventLog) on, each change of a job is written down in the
+//! transaction that makes it, and a [`Subscription`](crate::Subscription) is told of it, in order and without a
+//! gap.
