@@ -449,10 +449,14 @@ impl Mirror {
     }
 
     /// What the event logs have told since the last call, which must be the same; and whether they told of
-    /// a job of which they did not know, because it is older than they are.
+    /// a job of which they did not know, because it is older than they are. A store that does one thing at a
+    /// time may have more to tell: a job of a batch that is being cancelled may be freed by the end of
+    /// another before its turn comes. So its log is only replayed.
     pub(super) fn compare_events(&mut self) -> (Vec<Change>, bool) {
         let last = expect(self.looking.real.last_event());
-        same("the number of the last event", last, expect(self.looking.model.last_event()));
+        if !self.in_steps {
+            same("the number of the last event", last, expect(self.looking.model.last_event()));
+        }
         if !expect(self.settings(&self.looking)).event_log {
             let real = expect(self.looking.real.events(0, 1));
             same("the events of a log that is off", real, Vec::new());
@@ -461,8 +465,10 @@ impl Mirror {
         }
         let since = |store: &dyn Store| expect(store.events(self.replay.last(), usize::MAX));
         let ours = since(self.looking.real.as_ref());
-        let theirs = since(&self.looking.model).into_iter().map(|event| self.event_back(event));
-        same("events", of_each_job(ours.clone()), of_each_job(theirs.collect()));
+        if !self.in_steps {
+            let theirs = since(&self.looking.model).into_iter().map(|event| self.event_back(event));
+            same("events", of_each_job(ours.clone()), of_each_job(theirs.collect()));
+        }
         let mut older = false;
         for event in &ours {
             older |= event.change != Change::Added && !self.replay.knows(event.job);
