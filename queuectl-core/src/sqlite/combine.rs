@@ -169,11 +169,13 @@ impl Lead<'_> {
         }
     }
 
-    /// Whether the next transaction is led by the same caller: where not so many have come as were served,
-    /// more will while the next leader wakes.
+    /// Whether the next transaction is led by the same caller. Where not so many have come as were served,
+    /// more will while the next leader wakes; and where nobody was, there are few, and to wait for each
+    /// other's commits would gain nothing.
     fn goes_on(&self, served: usize) -> bool {
         let line = lock(&self.combiner.line);
-        self.left > 0 && line.leaders.is_empty() && line.followers.len() > served / 2
+        let many = served > 0 && line.followers.len() > served / 2;
+        self.left > 0 && line.leaders.is_empty() && many
     }
 
     fn take_followers(&mut self) {
