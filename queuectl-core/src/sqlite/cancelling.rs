@@ -3,7 +3,7 @@
 //! The first transaction notes that the batch is cancelled: from then on no claim gives one of the jobs
 //! that it had, but cancels those it comes to, and a command that is about one of them cancels it first. So
 //! for everybody it is as if all of them had been cancelled then. The others are come to in the order of
-//! their numbers. Where no batch is being cancelled, all this costs nothing.
+//! their numbers. What a claim comes to is bounded by lane only. Where no batch is being cancelled, all this costs nothing.
 
 use rusqlite::{OptionalExtension, Row, params};
 

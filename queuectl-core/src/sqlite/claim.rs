@@ -22,7 +22,8 @@ use crate::job::Claimed;
 use crate::state::{Event, transition};
 use crate::store::{BoxError, ClaimRequest, StoreError};
 
-/// How many jobs that have expired one claim cancels at most, so that it does not hold the lock for long.
+/// How many jobs of a lane that have expired a claim looks at, at most. It bounds a lane, not the claim: over many
+/// lanes one claim may cancel many times as many, and holds the lock meanwhile.
 const EXPIRED_MAX: usize = 1_000;
 
 /// How far beyond what it gives a claim looks for jobs whose batch was cancelled, if it has found one.
